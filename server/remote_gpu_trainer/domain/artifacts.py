@@ -1,0 +1,248 @@
+"""Files on both sides: what was seen on the machine, what came home, and how far each is proven."""
+
+import hashlib
+from datetime import datetime
+from enum import IntEnum, StrEnum
+from typing import Any, Literal, cast
+
+import rfc8785
+from pydantic import Field
+
+from remote_gpu_trainer.domain.ids import CopyId, InstanceId, LeaseId
+from remote_gpu_trainer.domain.units import Usd
+from remote_gpu_trainer.domain.values import Value
+
+
+class EntryKind(StrEnum):
+    """What an entry of a remote tree is. Only regular files are ever copied."""
+
+    FILE = "file"
+    DIRECTORY = "dir"
+    SYMLINK = "symlink"
+    FIFO = "fifo"
+    SOCKET = "socket"
+    DEVICE = "device"
+
+
+class ManifestEntry(Value):
+    """One remote file or thing. Everything here is the machine's claim."""
+
+    path: str
+    """POSIX path relative to the manifest's root."""
+    kind: EntryKind
+    size: int
+    """Bytes."""
+    mtime_ns: int
+    sha256: str | None = None
+    """Lower-case hex; None when it was not hashed."""
+    unstable: bool = False
+    """It changed while it was read."""
+    open_for_writing: bool = False
+
+
+class Manifest(Value):
+    """A remote tree at one moment, ordered by path."""
+
+    root: str
+    """Absolute POSIX path on the machine."""
+    entries: tuple[ManifestEntry, ...]
+    truncated: bool = False
+    """The walk ended at a limit: absence of a name means nothing."""
+
+    @property
+    def files(self) -> tuple[ManifestEntry, ...]:
+        """The regular files."""
+        return tuple(entry for entry in self.entries if entry.kind is EntryKind.FILE)
+
+    @property
+    def size(self) -> int:
+        """Bytes in regular files."""
+        return sum(entry.size for entry in self.files)
+
+    @property
+    def digest(self) -> str:
+        """sha256 over the canonical JSON of root and entries."""
+        return digest_of(self.model_dump(mode="json"))
+
+    @property
+    def fingerprint(self) -> str:
+        """sha256 over path, kind, size and mtime only: equal before and after means that nothing moved."""
+        return digest_of([[e.path, e.kind.value, str(e.size), str(e.mtime_ns)] for e in self.entries])
+
+
+class VerificationLevel(IntEnum):
+    """How far a file is proven, each level holding the ones below it."""
+
+    PRESENT = 1
+    SIZE = 2
+    DIGEST = 3
+    LOADS = 4
+    MEETS_EXPECTATIONS = 5
+
+
+class Severity(StrEnum):
+    """How much a finding in an artifact weighs."""
+
+    ERROR = "error"
+    WARNING = "warning"
+    NOTE = "note"
+
+
+class ArtifactFinding(Value):
+    """One thing that a loader saw in a file."""
+
+    code: str
+    """For example ``truncated``, ``all-zero-tensor``, ``nan``, ``unsafe-pickle``, ``no-loader``."""
+    severity: Severity
+    message: str
+
+
+class FileProof(Value):
+    """One local file and the level it reached."""
+
+    path: str
+    """Relative to the copy's destination."""
+    size: int
+    sha256: str
+    level: VerificationLevel
+    format: str | None
+    """Loader that was used, for example ``safetensors``; None when nothing could load it."""
+    mtime_ns: int
+    """Of the local file when it was hashed."""
+    findings: tuple[ArtifactFinding, ...] = ()
+    facts: dict[str, str | int | float | bool] = Field(default_factory=dict)
+    """For example tensors, parameters, dtypes, step."""
+
+
+class VerificationReport(Value):
+    """What ``verify_local`` found, per file, never averaged."""
+
+    copy_id: CopyId | None
+    destination: str
+    verified_at: datetime
+    files: tuple[FileProof, ...]
+    missing: tuple[str, ...]
+    """In the manifest or the expectations and not on the disk."""
+    unmet: tuple[str, ...]
+    """Expectations that do not hold, one sentence each."""
+
+    @property
+    def lowest_level(self) -> VerificationLevel | None:
+        """The least level over all files; None when something is missing or there is nothing."""
+        if self.missing or not self.files:
+            return None
+        return min(proof.level for proof in self.files)
+
+    @property
+    def errors(self) -> tuple[str, ...]:
+        """Findings of weight error, as ``path: message``."""
+        return tuple(
+            f"{proof.path}: {finding.message}"
+            for proof in self.files
+            for finding in proof.findings
+            if finding.severity is Severity.ERROR
+        )
+
+    @property
+    def passed(self) -> bool:
+        """Whether this report may support a teardown: all present, digests right, nothing broken or unmet."""
+        lowest = self.lowest_level
+        return lowest is not None and lowest >= VerificationLevel.DIGEST and not self.errors and not self.unmet
+
+
+class Expectations(Value):
+    """What results must hold, in the words of the person or the model."""
+
+    files: tuple[str, ...] = ()
+    """Exact relative paths or globs that must each match at least one file."""
+    min_count: int | None = None
+    min_step: int | None = None
+    finite_metrics: tuple[str, ...] = ()
+    """Keys that must be finite in the last line of a metrics file or in a result JSON."""
+    keys: tuple[str, ...] = ()
+    """Tensor names that a weight file must hold."""
+    min_level: VerificationLevel = VerificationLevel.DIGEST
+
+
+class Route(StrEnum):
+    """How bytes travel."""
+
+    DIRECT_SSH = "direct-ssh"
+    PROXY_SSH = "proxy-ssh"
+    MACHINE_RSYNC = "machine-rsync"
+    BUCKET = "bucket"
+
+
+class SkippedEntry(Value):
+    """Seen on the machine and not copied, with the reason."""
+
+    path: str
+    size: int
+    reason: str
+
+
+class CopyReceipt(Value):
+    """What one finished ``copy_out`` did."""
+
+    copy_id: CopyId
+    lease: LeaseId
+    instance_id: InstanceId
+    roots: tuple[str, ...]
+    """Absolute remote paths that were asked for."""
+    destination: str
+    """Local folder, absolute, or ``s3://bucket/prefix``."""
+    route: Route
+    route_reason: str
+    manifest: Manifest
+    """What was copied, with sha256 of the bytes that arrived. The paths are relative to the destination."""
+    skipped: tuple[SkippedEntry, ...]
+    """Inside the roots and not copied, largest first."""
+    not_copied: tuple[SkippedEntry, ...]
+    """On the data disk outside the roots, largest first."""
+    bytes_transferred: int
+    """Bytes that crossed the network in this call; less than the total after a resume."""
+    started_at: datetime
+    finished_at: datetime
+    cost: Usd | None
+    """By the host's egress price; None when the offer names none."""
+
+    @property
+    def seconds(self) -> float:
+        """How long it took."""
+        return (self.finished_at - self.started_at).total_seconds()
+
+
+FingerprintMoment = Literal["before-copy", "after-copy", "before-stop", "before-consent", "last-look"]
+
+
+class Fingerprint(Value):
+    """The far side at one moment of the road home."""
+
+    moment: FingerprintMoment
+    at: datetime
+    digest: str
+    files: int
+    bytes: int
+
+
+def digest_of(value: object) -> str:
+    """sha256, lower-case hex, over the canonical JSON (RFC 8785) of a JSON-like value.
+
+    Integers beyond 2^53 become strings first, since RFC 8785 has no place for them.
+
+    Raises:
+        TypeError: something in the value is not JSON.
+    """
+    return hashlib.sha256(rfc8785.dumps(cast(Any, _canonical(value)))).hexdigest()
+
+
+def _canonical(value: object) -> object:
+    if value is None or isinstance(value, bool | str | float):
+        return value
+    if isinstance(value, int):
+        return value if abs(value) < 2**53 else str(value)
+    if isinstance(value, dict):
+        return {str(key): _canonical(item) for key, item in cast(dict[object, object], value).items()}
+    if isinstance(value, list | tuple):
+        return [_canonical(item) for item in cast(list[object], value)]
+    raise TypeError(f"{type(value).__name__} has no canonical JSON")

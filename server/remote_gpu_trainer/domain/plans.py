@@ -1,0 +1,112 @@
+"""What a person is asked to agree to, as one statement with a digest."""
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Literal
+
+from remote_gpu_trainer.domain.artifacts import Fingerprint, VerificationLevel, digest_of
+from remote_gpu_trainer.domain.ids import CopyId, LeaseId
+from remote_gpu_trainer.domain.instances import InstanceIdentity
+from remote_gpu_trainer.domain.units import Usd, UsdPerHour
+from remote_gpu_trainer.domain.values import Value
+
+
+class ProvenFile(Value):
+    """One file off the machine and the level that it reached."""
+
+    path: str
+    size: int
+    sha256: str
+    level: VerificationLevel
+
+
+class Evidence(Value):
+    """One verified copy."""
+
+    copy_id: CopyId
+    destination: str
+    manifest_digest: str
+    copied_at: datetime
+    verified_at: datetime
+    lowest_level: VerificationLevel
+    files: tuple[ProvenFile, ...]
+
+
+class Loss(Value):
+    """What will be gone: seen on the machine and not saved off it."""
+
+    path: str
+    size: int
+    reason: str
+
+
+class MachineState(StrEnum):
+    """Whether the plan could look at the machine, and what keeps its disk still."""
+
+    RUNNING = "running"
+    """Read just now over SSH; it could still change."""
+    STOPPED = "stopped"
+    """Stopped after the last look; nothing can write."""
+    UNREADABLE = "unreadable"
+    """It cannot be read any more; what is on it and not in the evidence is unknown."""
+
+
+class TeardownPlan(Value):
+    """Everything that destroying one instance means. Its digest is what consent is bound to."""
+
+    version: Literal[1] = 1
+    action: Literal["destroy"] = "destroy"
+    account_id: int
+    instance: InstanceIdentity
+    lease: LeaseId
+    name: str
+    """What the person types to agree."""
+    evidence: tuple[Evidence, ...]
+    losses: tuple[Loss, ...]
+    losses_complete: bool
+    """False when the machine could not be listed whole: there may be more than ``losses``."""
+    running_writers: tuple[str, ...]
+    machine_state: MachineState
+    fingerprints: tuple[Fingerprint, ...]
+    job: str
+    """One sentence on how the job ended, or that it did not."""
+    volumes_billing_on: tuple[str, ...]
+    spent: Usd
+    usd_per_hour_running: UsdPerHour | None
+    usd_per_hour_stopped: UsdPerHour | None
+    prepared_at: datetime
+    program_version: str
+    nonce: str
+
+    @property
+    def digest(self) -> str:
+        """sha256 over the canonical JSON of the statement."""
+        return digest_of(self.model_dump(mode="json"))
+
+
+class RentPlan(Value):
+    """Renting above what the policy allows without asking."""
+
+    version: Literal[1] = 1
+    action: Literal["rent"] = "rent"
+    account_id: int
+    offer_id: int
+    machine_id: int
+    name: str
+    gpu: str
+    usd_per_hour: UsdPerHour
+    hours: float
+    total: Usd
+    over: str
+    """The cap that it exceeds, with both numbers."""
+    prepared_at: datetime
+    program_version: str
+    nonce: str
+
+    @property
+    def digest(self) -> str:
+        """sha256 over the canonical JSON of the statement."""
+        return digest_of(self.model_dump(mode="json"))
+
+
+Plan = TeardownPlan | RentPlan
