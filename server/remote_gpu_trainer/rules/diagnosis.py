@@ -1,0 +1,286 @@
+"""Why an instance is where it is, and what helps: the reading behind ``poll_status``."""
+
+from datetime import timedelta
+from enum import StrEnum
+
+from remote_gpu_trainer.domain.instances import Instance, InstancePhase
+from remote_gpu_trainer.domain.offers import RentalType
+from remote_gpu_trainer.domain.values import Value
+from remote_gpu_trainer.rules.facts import PollFacts
+from remote_gpu_trainer.rules.poll import GPU_TAKEN_AFTER, loading_window, waiting_for_gpu
+
+APPEARS_WITHIN = timedelta(minutes=5)
+"""A contract for which nothing at all is reported for longer counts as never materialised (VAST14)."""
+_CUDA_WORDS = ("unsatisfied condition: cuda", "requirement error", "cuda driver version is insufficient")
+
+
+class Cause(StrEnum):
+    """What brought an instance into its phase."""
+
+    NONE = "none"
+    """It runs."""
+    BOOTING = "booting"
+    OUT_BID = "out-bid"
+    OWN_STOP = "own-stop"
+    END_DATE = "end-date"
+    NO_CREDIT = "no-credit"
+    CRASH = "crash"
+    BOOT_HOOK = "boot-hook-failed"
+    HOST_GONE = "host-gone"
+    GPU_TAKEN = "gpu-taken"
+    SLOW_IMAGE = "slow-image"
+    CUDA_MISMATCH = "cuda-mismatch"
+    NEVER_APPEARED = "never-appeared"
+    UNKNOWN = "unknown"
+
+
+class Diagnosis(Value):
+    """One reading of one look."""
+
+    phase: InstancePhase
+    rule_id: str | None
+    cause: Cause
+    explanation: str
+    """What was seen, with numbers."""
+    next_step: str
+    waits_help: bool
+    """Whether polling again can bring it to RUNNING without another action."""
+
+
+def diagnose(facts: PollFacts) -> Diagnosis:
+    """The cause of an instance's phase. What the facts do not settle is UNKNOWN, never guessed."""
+    match facts.instance.phase:
+        case InstancePhase.RUNNING:
+            return _running(facts)
+        case InstancePhase.CREATED:
+            return _created(facts)
+        case InstancePhase.LOADING:
+            return _loading(facts)
+        case InstancePhase.SCHEDULING:
+            return _scheduling(facts)
+        case InstancePhase.PREEMPTED:
+            return _out_bid(facts)
+        case InstancePhase.STOPPED:
+            return _stopped(facts)
+        case InstancePhase.EXITED:
+            return _exited(facts)
+        case InstancePhase.OFFLINE:
+            return _say(
+                facts,
+                Cause.HOST_GONE,
+                "the host left the network; nothing is billed while it is away and the disk is out of reach",
+                "resume_run method=relaunch from the newest checkpoint off the box; do not wait for this host",
+                rule="VAST7",
+            )
+        case InstancePhase.STOPPING | InstancePhase.REBOOTING:
+            return _say(facts, Cause.BOOTING, "on its way between two states", "poll_status again", waits=True)
+        case InstancePhase.FROZEN | InstancePhase.UNKNOWN:
+            return _say(
+                facts,
+                Cause.UNKNOWN,
+                "the platform reports a state that waiting does not change, or that this program does not know",
+                "read_logs with daemon=true, then resume_run; copy_out first if the box still answers",
+                rule="VAST17",
+            )
+
+
+def _say(
+    facts: PollFacts, cause: Cause, explanation: str, next_step: str, *, rule: str | None = None, waits: bool = False
+) -> Diagnosis:
+    return Diagnosis(
+        phase=facts.instance.phase,
+        rule_id=rule,
+        cause=cause,
+        explanation=explanation,
+        next_step=next_step,
+        waits_help=waits,
+    )
+
+
+def _minutes(span: timedelta | None) -> str:
+    return "an unknown time" if span is None else f"{span.total_seconds() / 60:.1f} min"
+
+
+def _held_for(facts: PollFacts) -> timedelta | None:
+    since = facts.phase_since or facts.start_asked_at
+    return None if since is None else facts.now - since
+
+
+def _running(facts: PollFacts) -> Diagnosis:
+    if facts.gpu_works is False:
+        return _say(
+            facts,
+            Cause.CUDA_MISMATCH,
+            "the box runs and its framework sees no GPU",
+            "copy_out anything worth keeping, then rent with an image whose CUDA is at most the offer's cuda_max",
+            rule="VAST5",
+        )
+    if facts.boot_failed:
+        return _say(
+            facts,
+            Cause.BOOT_HOOK,
+            "the box runs and its boot hook ended with an error",
+            "read_logs shows the error; repair it with push_files and start_job",
+        )
+    return _say(facts, Cause.NONE, "running", "start_job, or read_logs to follow the job")
+
+
+def _created(facts: PollFacts) -> Diagnosis:
+    held = _held_for(facts)
+    if held is not None and held > APPEARS_WITHIN:
+        return _say(
+            facts,
+            Cause.NEVER_APPEARED,
+            f"the platform named this instance {_minutes(held)} ago and has reported nothing of it since",
+            "destroy it (the person's consent is asked) and take another offer",
+            rule="VAST14",
+        )
+    return _say(facts, Cause.BOOTING, "the contract exists; nothing is reported yet", "poll_status again", waits=True)
+
+
+def _loading(facts: PollFacts) -> Diagnosis:
+    if _speaks_of_cuda(facts.instance):
+        return _say(
+            facts,
+            Cause.CUDA_MISMATCH,
+            "the container does not start: the image asks for a newer CUDA than the driver has",
+            "destroy it (the person's consent is asked) and rent with an older image or min_cuda",
+            rule="VAST5",
+        )
+    held, window = _held_for(facts), loading_window(facts.image_gib)
+    if held is not None and held > window:
+        return _say(
+            facts,
+            Cause.SLOW_IMAGE,
+            f"loading for {_minutes(held)}; the window for this image is {_minutes(window)}",
+            "read_logs with daemon=true shows the pull; if it stands still, destroy it (the person's consent is asked) "
+            "and take a faster offer or a slimmer image",
+            rule="VAST13",
+        )
+    return _say(
+        facts,
+        Cause.BOOTING,
+        f"loading for {_minutes(held)} of a window of {_minutes(window)}; the GPU is not billed yet",
+        "poll_status again",
+        waits=True,
+    )
+
+
+def _speaks_of_cuda(instance: Instance) -> bool:
+    message = (instance.raw.message or "").lower()
+    return any(words in message for words in _CUDA_WORDS)
+
+
+def _scheduling(facts: PollFacts) -> Diagnosis:
+    waited = waiting_for_gpu(facts.instance.phase, facts.phase_since, facts.start_asked_at, facts.now)
+    if waited is not None and waited > GPU_TAKEN_AFTER:
+        return _say(
+            facts,
+            Cause.GPU_TAKEN,
+            f"wished to run and not running for {waited.total_seconds():.0f} s: its own GPU is rented by another",
+            "resume_run method=relaunch: the same machine with the same volume, or another offer from a checkpoint "
+            "off the box; waiting does not help",
+            rule="VAST3",
+        )
+    return _say(
+        facts, Cause.BOOTING, "waiting for its own GPU, which should take under 30 s", "poll_status again", waits=True
+    )
+
+
+def _out_bid(facts: PollFacts) -> Diagnosis:
+    bid = facts.instance.bid_usd_per_hour
+    at = f" at ${bid:.3f}/h" if bid is not None else ""
+    return _say(
+        facts,
+        Cause.OUT_BID,
+        f"out-bid{at} or displaced by an on-demand rental; the disk is kept and bills",
+        "resume_run: restart in place when the GPU is free again, rebid, or relaunch from a checkpoint off the box",
+        rule="VAST4",
+    )
+
+
+def _past_end(facts: PollFacts) -> bool:
+    return facts.instance.ends_at is not None and facts.instance.ends_at <= facts.now
+
+
+def _no_credit(facts: PollFacts) -> bool:
+    return facts.account is not None and facts.account.credit <= 0
+
+
+def _ended_from_outside(facts: PollFacts) -> Diagnosis | None:
+    if _past_end(facts):
+        return _say(
+            facts,
+            Cause.END_DATE,
+            f"the host's end date {facts.instance.ends_at:%Y-%m-%d %H:%M} UTC is past; the data may be deleted from "
+            "48 h after it",
+            "copy_out now while the disk exists, then resume_run method=relaunch",
+            rule="VAST38",
+        )
+    if _no_credit(facts):
+        return _say(
+            facts,
+            Cause.NO_CREDIT,
+            "the account has no credit left; instances and data are scheduled for deletion",
+            "ask the person to add credit now, then copy_out",
+            rule="VAST24",
+        )
+    return None
+
+
+def _stopped(facts: PollFacts) -> Diagnosis:
+    if outside := _ended_from_outside(facts):
+        return outside
+    start, stop = facts.start_asked_at, facts.stop_asked_at
+    if stop is not None and (start is None or stop >= start):
+        return _say(
+            facts,
+            Cause.OWN_STOP,
+            "stopped because it was asked to; the disk goes on billing",
+            "resume_run to go on, or copy_out, verify_local and destroy to end the meter",
+            rule="VAST1",
+        )
+    return _say(
+        facts,
+        Cause.UNKNOWN,
+        "stopped, and not by a request of this program; the disk is kept and bills",
+        "read_logs for the cause, then resume_run; the person may have stopped it in the console",
+        rule="VAST28",
+    )
+
+
+def _exited(facts: PollFacts) -> Diagnosis:
+    if outside := _ended_from_outside(facts):
+        return outside
+    if _speaks_of_cuda(facts.instance):
+        return _say(
+            facts,
+            Cause.CUDA_MISMATCH,
+            "the container ended: the image asks for a newer CUDA than the driver has",
+            "copy_out what is worth keeping, then rent with an older image or min_cuda",
+            rule="VAST5",
+        )
+    if facts.boot_failed:
+        return _say(
+            facts,
+            Cause.BOOT_HOOK,
+            "the container ended after its boot hook failed; the disk is kept and bills",
+            "read_logs shows the error; repair the boot hook before resume_run",
+            rule="VAST28",
+        )
+    if facts.boot_failed is False:
+        return _say(
+            facts,
+            Cause.CRASH,
+            "the container ended by itself; the disk is kept and bills",
+            "read_logs for the last lines, then resume_run method=restart",
+            rule="VAST28",
+        )
+    kind = "an out-bid, a crash or a stop" if facts.instance.rental is RentalType.INTERRUPTIBLE else "a crash or a stop"
+    return _say(
+        facts,
+        Cause.UNKNOWN,
+        f"the container ended and the log was not read yet: it can be {kind}; the disk is kept and bills",
+        "read_logs first; then resume_run. Do not destroy: the disk may hold the only checkpoint",
+        rule="VAST28",
+    )

@@ -1,0 +1,77 @@
+"""A platform profile's front matter and script overrides, as typed values. The text is given; nothing is read here."""
+
+import re
+import shlex
+from typing import Literal
+
+import yaml
+from pydantic import ConfigDict, Field, ValidationError
+
+from remote_gpu_trainer.domain.values import Value
+from remote_gpu_trainer.errors import ConfigError
+
+HostDependent = Literal["host-dependent", "image-dependent"]
+
+_FRONT = re.compile(r"\A---\n(?P<yaml>.*?)\n---\n(?P<body>.*)\Z", re.DOTALL)
+_OVERRIDES = re.compile(r"^## 8[^\n]*\n.*?```bash\n(?P<code>.*?)```", re.DOTALL | re.MULTILINE)
+_ASSIGNMENT = re.compile(r"^(?P<key>[A-Z][A-Z_]*)=(?P<value>.*)$")
+
+
+class Platform(Value):
+    """What ``profiles/<platform>.md`` states in its front matter, and the values of its section 8."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    platform: str
+    kind: str
+    meter_stop_verb: str
+    """The one action that ends all billing."""
+    meter_stop_irreversible: bool
+    detach_primitive: str
+    """What keeps a command alive over an SSH disconnect; not necessarily over a container restart."""
+    spot_available: bool
+    spot_grace: str = Field(pattern=r"^~?\d+s$")
+    shared_fs: bool
+    inode_cap: int | HostDependent
+    free_egress: bool | HostDependent
+    china_mirror_needed: bool
+    host_driver_cuda_max: float | HostDependent
+    local_nvme: bool | HostDependent
+    overrides: dict[str, str] = Field(default_factory=dict)
+
+    @property
+    def spot_grace_s(self) -> int:
+        """Seconds between the notice of a preemption and the end of the process."""
+        return int(self.spot_grace.strip("~s"))
+
+    @property
+    def boot_hook(self) -> str:
+        """Path of the script that runs at every container start."""
+        return self.overrides["DETACH"]
+
+
+def parse_profile(text: str) -> Platform:
+    """Read a profile.
+
+    Raises:
+        ConfigError: no front matter, an unknown or missing key, or no section 8 with the overrides.
+    """
+    match = _FRONT.match(text)
+    if match is None:
+        raise ConfigError("the profile has no front matter", next_step="reinstall the package: a data file is damaged")
+    overrides = _OVERRIDES.search(match["body"])
+    if overrides is None:
+        raise ConfigError("the profile has no section 8 with a bash block of overrides")
+    try:
+        return Platform.model_validate({**yaml.safe_load(match["yaml"]), "overrides": _assignments(overrides["code"])})
+    except (yaml.YAMLError, ValidationError, TypeError) as error:
+        raise ConfigError(f"the profile's front matter is not what this program reads: {error}") from error
+
+
+def _assignments(code: str) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for line in code.splitlines():
+        if match := _ASSIGNMENT.match(line):
+            words = shlex.split(match["value"], comments=True)
+            found[match["key"]] = words[0] if words else ""
+    return found
