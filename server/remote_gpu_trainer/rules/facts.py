@@ -11,7 +11,7 @@ from remote_gpu_trainer.domain.instances import Account, Instance, Volume
 from remote_gpu_trainer.domain.offers import JobShape, Offer, RentalType
 from remote_gpu_trainer.domain.policy import Policy
 from remote_gpu_trainer.domain.runs import JobSpec
-from remote_gpu_trainer.domain.units import GiB, Usd, UsdPerHour
+from remote_gpu_trainer.domain.units import GiB, UsdPerHour
 from remote_gpu_trainer.domain.values import Value
 from remote_gpu_trainer.rules.base import Facts, Stage
 from remote_gpu_trainer.rules.platform import Platform
@@ -297,4 +297,3 @@ class AnswerFacts(Facts):
     """A contract id that came with the answer."""
     read_back: bool | None = None
     """The new thing was seen in an independent read."""
-    balance_after: Usd | None = None
