@@ -341,3 +341,21 @@ class ApprovalBook(Protocol):
             TokenRejected: as for ``check``; nothing was spent.
         """
         ...
+
+    def spend_rent(
+        self,
+        approval: ApprovalId,
+        token: str,
+        *,
+        plan_digest: str,
+        lease: Lease,
+        request: Mapping[str, JsonValue],
+    ) -> tuple[Consent, Intent]:
+        """Use a token for renting: marks it spent and opens the lease with its create intent in one durable
+        transaction, for the account and the offer of the plan. Takes the place of ``Journal.open_lease``.
+
+        Raises:
+            TokenRejected: as for ``check``; nothing was spent.
+            JournalError: the lease is there already, or the journal is another account's; nothing was spent.
+        """
+        ...
