@@ -1,0 +1,296 @@
+"""The approval book over SQLite: one request per plan, one token per request, one use per token."""
+
+import secrets
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from pydantic import JsonValue
+
+from remote_gpu_trainer.approval.clockguard import ClockGuard
+from remote_gpu_trainer.approval.judge import Desk, judge, to_destroy, to_rent
+from remote_gpu_trainer.approval.keyfile import private_key_bytes
+from remote_gpu_trainer.approval.refusal import effect_of, subject_of
+from remote_gpu_trainer.approval.rows import (
+    binding_of,
+    consent_of,
+    end,
+    find,
+    lease_of,
+    log,
+    request_of,
+    undecided,
+)
+from remote_gpu_trainer.approval.token import mint, seal
+from remote_gpu_trainer.database.file import Database
+from remote_gpu_trainer.database.rows import insert_intent, insert_lease
+from remote_gpu_trainer.database.text import dump, stamp
+from remote_gpu_trainer.domain.approvals import ApprovalRequest, ApprovalState, AssuranceLevel, Channel, Consent
+from remote_gpu_trainer.domain.ids import LEASE_ALPHABET, ApprovalId, LeaseId
+from remote_gpu_trainer.domain.plans import Plan
+from remote_gpu_trainer.domain.runs import Intent, Lease
+from remote_gpu_trainer.errors import ConsentError, InvalidRequest, TokenRejected
+from remote_gpu_trainer.ports import Clock
+
+KEY_FILE = "consent.key"
+"""Beside the database and not in it: a row written by hand, without this key, is no consent."""
+
+MAX_TTL_S = 24 * 3600.0
+MAX_REASON = 2000
+"""Characters of a person's reason that are kept."""
+
+
+class SqliteApprovalBook:
+    """Implements ``ports.ApprovalBook`` on the journal's database.
+
+    Args:
+        database: The file, or one that is open already and shared with the journal.
+        clock: Where times come from; both its wall time and its monotonic time are used.
+
+    Raises:
+        JournalError: from every method, when the file cannot be read or written.
+    """
+
+    def __init__(self, database: Path | Database, *, clock: Clock) -> None:
+        self._db = database if isinstance(database, Database) else Database(database)
+        self._guard = ClockGuard(clock)
+
+    @property
+    def _key(self) -> bytes:
+        return private_key_bytes(self._db.path.with_name(KEY_FILE), 32)
+
+    @contextmanager
+    def _desk(self) -> Generator[Desk]:
+        """One write transaction, after what time has done is done: expiry, and voids after a clock moved back."""
+        with self._db.write() as db:
+            reading = self._guard.read(db)
+            for row in undecided(db):
+                if reading.went_back is not None:
+                    why = f"the computer's clock went back by {reading.went_back}, so nothing tells how old this is"
+                    end(db, reading.now, row, ApprovalState.VOID, why)
+                elif row["expires_at"] <= stamp(reading.now):
+                    end(db, reading.now, row, ApprovalState.EXPIRED, "nobody used it in time")
+            yield Desk(db=db, now=reading.now, clock_went_back=reading.went_back)
+        self._guard.keep(reading)
+
+    def request(self, plan: Plan, *, ttl_s: float) -> ApprovalRequest:
+        """Open a request, or return the undecided or approved one for the very same plan.
+
+        Args:
+            plan: What the person is asked.
+            ttl_s: Seconds from now after which neither the question nor its token holds; at most a day.
+
+        Raises:
+            InvalidRequest: the time is not between 0 and a day.
+        """
+        if not 0 < ttl_s <= MAX_TTL_S:
+            raise InvalidRequest(
+                f"an approval cannot hold for {ttl_s} s; it holds for more than 0 and at most {MAX_TTL_S:.0f} s",
+                effect="Nobody was asked.",
+            )
+        subject, digest = subject_of(plan), plan.digest
+        with self._desk() as desk:
+            for row in undecided(desk.db):
+                if (row["action"], row["subject"]) != (plan.action, subject):
+                    continue
+                if row["plan_digest"] == digest:
+                    return request_of(row)
+                end(desk.db, desk.now, row, ApprovalState.VOID, "a newer plan for the same thing took its place")
+            approval = ApprovalId("ap-" + "".join(secrets.choice(LEASE_ALPHABET) for _ in range(8)))
+            desk.db.execute(
+                "INSERT INTO approvals (id, action, subject, lease, plan, plan_digest, state, requested_at, expires_at)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (
+                    approval,
+                    plan.action,
+                    subject,
+                    lease_of(plan),
+                    dump(plan),
+                    digest,
+                    ApprovalState.OPEN,
+                    stamp(desk.now),
+                    stamp(desk.now + timedelta(seconds=ttl_s)),
+                ),
+            )
+            row = desk.row(approval)
+            log(desk.db, desk.now, row, "requested", {"expires": row["expires_at"]})
+            return request_of(row)
+
+    def get(self, approval: ApprovalId) -> ApprovalRequest | None:
+        """One request, with expiry applied."""
+        with self._desk() as desk:
+            row = find(desk.db, approval)
+            return None if row is None else request_of(row)
+
+    def open_requests(self) -> list[ApprovalRequest]:
+        """Those that still wait for a person, oldest first."""
+        with self._desk() as desk:
+            return [request_of(row) for row in undecided(desk.db) if row["state"] == ApprovalState.OPEN]
+
+    def approve(self, approval: ApprovalId, *, channel: Channel, assurance: AssuranceLevel) -> str:
+        """Mint the one token of a request.
+
+        Raises:
+            InvalidRequest: there is no such request.
+            ConsentError: it is not open any more, or the stored plan was altered.
+        """
+        with self._desk() as desk:
+            known = request_of(desk.row(approval))
+            problem = _why_not_approved(known)
+            if problem is None:
+                desk.db.execute(
+                    "UPDATE approvals SET state = ?, decided_at = ?, channel = ?, assurance = ? WHERE id = ?",
+                    (ApprovalState.APPROVED, stamp(desk.now), channel, assurance, approval),
+                )
+                row = desk.row(approval)
+                token, salt = mint(), secrets.token_bytes(16)
+                sealed = seal(token, key=self._key, salt=salt, binding=binding_of(request_of(row)))
+                desk.db.execute(
+                    "UPDATE approvals SET token_salt = ?, token_hash = ? WHERE id = ?", (salt, sealed, approval)
+                )
+                log(desk.db, desk.now, row, "approved", {"channel": channel.value, "assurance": assurance.value})
+                return token
+        raise problem
+
+    def decline(self, approval: ApprovalId, *, channel: Channel, reason: str) -> None:
+        """Record a no, also after a yes whose token was not used.
+
+        Raises:
+            InvalidRequest: there is no such request.
+            ConsentError: it came to another end already.
+        """
+        with self._desk() as desk:
+            row = desk.row(approval)
+            known = request_of(row)
+            if known.state in (ApprovalState.OPEN, ApprovalState.APPROVED):
+                desk.db.execute("UPDATE approvals SET channel = ? WHERE id = ?", (channel, approval))
+                end(desk.db, desk.now, row, ApprovalState.DECLINED, reason[:MAX_REASON])
+                return
+        if known.state is not ApprovalState.DECLINED:
+            raise ConsentError(
+                f"approval {approval!r} is {known.state} already and cannot be declined",
+                next_step="call poll_status to see where the instance stands",
+            )
+
+    def void(self, approval: ApprovalId, reason: str) -> None:
+        """Say that the plan no longer holds. A request that came to its end is left as it is.
+
+        Raises:
+            InvalidRequest: there is no such request.
+        """
+        with self._desk() as desk:
+            row = desk.row(approval)
+            if row["state"] in (ApprovalState.OPEN, ApprovalState.APPROVED):
+                end(desk.db, desk.now, row, ApprovalState.VOID, reason[:MAX_REASON])
+
+    def check(self, approval: ApprovalId, token: str, *, plan_digest: str) -> ApprovalRequest:
+        """Say whether a token would be accepted, without using it.
+
+        Raises:
+            TokenRejected: it would not; ``details["reason"]`` is a ``Refusal``.
+        """
+        with self._desk() as desk:
+            verdict = judge(desk, approval, token, plan_digest=plan_digest, key=self._key)
+        return _accepted(verdict)
+
+    def spend(
+        self,
+        approval: ApprovalId,
+        token: str,
+        *,
+        plan_digest: str,
+        lease: LeaseId,
+        request: Mapping[str, JsonValue],
+    ) -> tuple[Consent, Intent]:
+        """Use a token for the one destroy that it is good for, and open its intent, in one transaction.
+
+        Raises:
+            TokenRejected: nothing was spent.
+            UnknownRun: the journal does not hold the lease; nothing was spent.
+        """
+        with self._desk() as desk:
+            verdict = judge(
+                desk, approval, token, plan_digest=plan_digest, key=self._key, use=to_destroy(desk.db, lease)
+            )
+            if not isinstance(verdict, TokenRejected):
+                self._mark_spent(desk, verdict)
+                intent = insert_intent(desk.db, desk.now, lease, "destroy", request, approval=approval)
+                return consent_of(verdict), intent
+        raise verdict
+
+    def spend_rent(
+        self,
+        approval: ApprovalId,
+        token: str,
+        *,
+        plan_digest: str,
+        lease: Lease,
+        request: Mapping[str, JsonValue],
+    ) -> tuple[Consent, Intent]:
+        """Use a token for the one rental that it is good for, and open its lease, in one transaction.
+
+        Raises:
+            TokenRejected: nothing was spent.
+            JournalError: the lease is there already, or the journal is another account's; nothing was spent.
+        """
+        with self._desk() as desk:
+            verdict = judge(desk, approval, token, plan_digest=plan_digest, key=self._key, use=to_rent(lease))
+            if not isinstance(verdict, TokenRejected):
+                self._mark_spent(desk, verdict)
+                account = verdict.plan.account_id
+                intent = insert_lease(desk.db, desk.now, lease, account, request, approval=approval)
+                return consent_of(verdict), intent
+        raise verdict
+
+    def _mark_spent(self, desk: Desk, request: ApprovalRequest) -> None:
+        desk.db.execute(
+            "UPDATE approvals SET state = ?, token_hash = NULL, token_salt = NULL WHERE id = ?",
+            (ApprovalState.SPENT, request.id),
+        )
+        how = consent_of(request)
+        facts: dict[str, JsonValue] = {"channel": how.channel.value, "assurance": how.assurance.value}
+        log(desk.db, desk.now, desk.row(request.id), "spent", facts)
+
+    def close(self) -> None:
+        """Close the file. Safe to repeat."""
+        self._db.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, problem: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _accepted(verdict: ApprovalRequest | TokenRejected) -> ApprovalRequest:
+    if isinstance(verdict, TokenRejected):
+        raise verdict
+    return verdict
+
+
+def _why_not_approved(request: ApprovalRequest) -> ConsentError | None:
+    effect = effect_of(request.plan.action)
+    if request.plan.digest != request.plan_digest:
+        return ConsentError(
+            f"the stored plan of approval {request.id!r} was altered: it no longer has the digest it was asked under",
+            next_step="trust nothing in this approval; ask again",
+            effect=effect,
+        )
+    if request.state is ApprovalState.APPROVED:
+        return ConsentError(
+            f"approval {request.id!r} was approved already, and a token is minted once",
+            next_step="use that token, or decline and ask again",
+            effect=effect,
+        )
+    if request.state is not ApprovalState.OPEN:
+        return ConsentError(
+            f"approval {request.id!r} is {request.state}" + (f": {request.reason}" if request.reason else ""),
+            next_step="ask for a new approval",
+            effect=effect,
+        )
+    return None

@@ -1,0 +1,1 @@
+"""The one SQLite file behind the journal and the approval book: opening, schema, time that never runs back."""
