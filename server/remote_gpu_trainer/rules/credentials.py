@@ -37,7 +37,7 @@ VAST11 = Rule(
     fix="give the secret by name (secret_env), so that it is set as environment at create; or stream it over "
     "stdin at run time (U34)",
     unless="no text of the request holds a credential; if this is a false alarm, the person can waive the rule",
-    source="profile seed, live 2026-06",
+    source="seen on the platform, 2026-06",
     checks=(*on(_stored_by_platform, RentFacts), *on(_in_command, StartFacts)),
 )
 
@@ -55,6 +55,6 @@ U34 = Rule(
     example="Pushing a project folder takes .env and ~/.aws/credentials with it.",
     fix="leave the file out of the push; hand over short-lived, narrow credentials by secret_env or over stdin",
     unless="the files that are pushed hold no credential",
-    source="general practice; profile seed 2026-06",
+    source="general practice; seen on rented hosts, 2026-06",
     checks=on(_pushed, PushFacts),
 )

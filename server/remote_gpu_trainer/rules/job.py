@@ -124,7 +124,7 @@ U28 = Rule(
     fix="nvidia-smi names the driver's CUDA, torch.version.cuda the framework's, torch.cuda.get_arch_list() the "
     "architectures; choose the image by the driver",
     unless="the framework's CUDA is at most the driver's",
-    source="NVIDIA compatibility documentation; profile seed 2026-06",
+    source="NVIDIA compatibility documentation; seen on rented hosts, 2026-06",
     checks=on(_triangle, StartFacts),
 )
 
@@ -151,6 +151,6 @@ U31 = Rule(
     fix="look at nvidia-smi and torch.cuda.is_available() in the boot hook and end the job when it is False; install "
     "the framework from the index that fits, or leave the image's alone",
     unless="nvidia-smi lists the GPU and the framework sees it",
-    source="general; profile seed 2026-06",
+    source="general; seen on rented hosts, 2026-06",
     checks=on(_no_gpu, StartFacts),
 )

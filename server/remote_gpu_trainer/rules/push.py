@@ -83,7 +83,7 @@ U6 = Rule(
     fix="du -xh --max-depth=2 / | sort -h | tail shows where it went; prune periodic checkpoints, move the cache to "
     "the data disk, keep the best and the latest",
     unless="what is free holds the push and one checkpoint more than are kept",
-    source="general; profile seed 2026-06",
+    source="general; seen on rented hosts, 2026-06",
     checks=(*on(_no_room, PushFacts), *on(_no_room_to_save, StartFacts)),
 )
 
@@ -110,6 +110,6 @@ U7 = Rule(
     example="Three million thumbnails unpacked into a folder: df -i says 100 %.",
     fix="df -i before unpacking; keep small files in tar shards, LMDB or Parquet and read from there",
     unless="df -i shows room for the files",
-    source="general; profile seed 2026-06",
+    source="general; seen on rented hosts, 2026-06",
     checks=(*on(_too_many_files, PushFacts), *on(_few_inodes, StartFacts)),
 )

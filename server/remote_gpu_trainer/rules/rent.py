@@ -49,7 +49,7 @@ VAST5 = Rule(
     fix="choose an image whose CUDA is at most the offer's cuda_max, or search with min_cuda; "
     "look at nvidia-smi in the boot hook before training (U28)",
     unless="the image's CUDA is at most the offer's cuda_max",
-    source="profile seed, live 2026-06; OpenAPI 2026-08 (cuda_max_good)",
+    source="seen on the platform, 2026-06; OpenAPI 2026-08 (cuda_max_good)",
     checks=(*on(_image_newer_than_driver, SearchFacts, RentFacts), *on(_gpu_invisible, StartFacts)),
 )
 

@@ -47,7 +47,7 @@ VAST7 = Rule(
     example="The cheapest offer, unverified, reliability 0.91: gone after five hours with the only checkpoint.",
     fix="take verified offers with reliability of 0.98 or more and a direct port, and keep checkpoints off the box",
     unless="the offer is verified and its reliability reaches the policy's least",
-    source="profile seed, live 2026-06; OpenAPI 2026-08 (verification, reliability2)",
+    source="seen on the platform, 2026-06; OpenAPI 2026-08 (verification, reliability2)",
     checks=(*on(_weak_host, SearchFacts, RentFacts), *on(_host_gone, PollFacts)),
 )
 

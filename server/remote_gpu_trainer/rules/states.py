@@ -76,7 +76,7 @@ VAST37 = Rule(
     example="while status != running: sleep 10, against a host that is offline.",
     fix="bound each wait, and act on what poll_status says at its end",
     unless="the wait has a limit",
-    source="profile seed, live 2026-06",
+    source="seen on the platform, 2026-06",
     checks=on(_without_end, PollFacts),
 )
 

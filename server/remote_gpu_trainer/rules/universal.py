@@ -25,7 +25,7 @@ U4 = Rule(
     fix="hf download resumes; then HF_HUB_DOWNLOAD_TIMEOUT, a mirror by HF_ENDPOINT in the job's own environment, or "
     "fetch at home once and push",
     unless="the cache grows",
-    source="general; profile seed 2026-06",
+    source="general; seen on rented hosts, 2026-06",
     unchecked="only the growth of the cache over time tells; read_logs and the boot check show it",
 )
 
@@ -65,7 +65,7 @@ U12 = Rule(
     fix="copy_out resumes from a map of proven chunks; by hand: a loop of rsync --partial --append-verify until it "
     "ends with 0, then digests",
     unless="the copy can be taken up where it was cut",
-    source="general; profile seed 2026-06",
+    source="general; seen on rented hosts, 2026-06",
     unchecked="copy_out and push_files resume always, so nothing here can trip",
 )
 
@@ -78,7 +78,7 @@ U14 = Rule(
     example="500 GB of intermediate checkpoints at $0.09: $45.",
     fix="read the price before renting, and bring home what is needed: the best and the latest, metrics and logs",
     unless="the price is zero or the results are small",
-    source="general; profile seed 2026-06",
+    source="general; seen on rented hosts, 2026-06",
     unchecked="on this platform VAST9 looks at it with the offer's own prices",
 )
 
@@ -91,6 +91,6 @@ U15 = Rule(
     example="90 epochs over 150 GB: 13.5 TB.",
     fix="fetch once to the disk or a volume, verify, and train from there; shard when it does not fit",
     unless="the data set is on the box's own disk",
-    source="general; profile seed 2026-06",
+    source="general; seen on rented hosts, 2026-06",
     unchecked="where a command reads from is not known before it runs; the bytes in spend show it",
 )
