@@ -10,7 +10,7 @@ from remote_gpu_trainer.domain.ids import label_of
 from remote_gpu_trainer.domain.plans import Evidence, MachineState, Plan, RentPlan, TeardownPlan
 from remote_gpu_trainer.domain.units import show_bytes, show_usd
 
-_MACHINE_SAID = "as the machine reported it, not our words"
+_NOT_OURS = "as the machine reported, not our words"
 
 _STATE = {
     MachineState.RUNNING: "It runs, and could still change after this was written.",
@@ -93,14 +93,14 @@ def _losses(plan: TeardownPlan) -> list[str]:
     if not plan.losses:
         return [words]
     lines = [f"{show_bytes(loss.size):>10}  {loss.path}  ({loss.reason})" for loss in plan.losses]
-    return [words, fenced(lines, source=f"names {_MACHINE_SAID}")]
+    return [words, fenced(lines, source=f"names {_NOT_OURS}")]
 
 
 def _running(plan: TeardownPlan) -> list[str]:
-    parts = [_STATE[plan.machine_state], fenced([plan.job], source=f"the job, {_MACHINE_SAID}")]
+    parts = [_STATE[plan.machine_state], fenced([plan.job], source=f"the job, {_NOT_OURS}")]
     if plan.running_writers:
         parts.append(f"**{_count(len(plan.running_writers), 'program')} may still be writing:**")
-        parts.append(fenced(plan.running_writers, source=f"programs {_MACHINE_SAID}"))
+        parts.append(fenced(plan.running_writers, source=f"programs {_NOT_OURS}"))
     else:
         parts.append("No program was seen writing under the results.")
     return parts
@@ -126,9 +126,10 @@ def _copy(evidence: Evidence) -> list[str]:
     if not evidence.files:
         return [heading]
     lines = [
-        f"{file.level.name:<18}  {show_bytes(file.size):>10}  {file.sha256}  {file.path}" for file in evidence.files
+        f"{file.level.name:<18}  {show_bytes(file.size):>10}  {file.sha256}  {file.path}"
+        for file in sorted(evidence.files, key=lambda file: (file.level, file.path))
     ]
-    return [heading, fenced(lines, source=f"names {_MACHINE_SAID}; levels and digests are ours")]
+    return [heading, fenced(lines, source=f"names {_NOT_OURS}; levels and digests are ours")]
 
 
 def levels_of(evidence: Evidence) -> list[tuple[VerificationLevel, int]]:

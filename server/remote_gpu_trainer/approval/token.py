@@ -36,10 +36,11 @@ def normalise(typed: str) -> str:
     Raises:
         MistypedToken: it cannot be a token that was ever minted.
     """
-    plain = typed.translate(_SEPARATORS).upper().translate(_HEARD_AS)
-    if len(plain) != _LENGTH:
-        raise MistypedToken(f"it has {len(plain)} characters and a token has {_LENGTH}")
-    if not set(plain) <= set(ALPHABET):
+    given = typed.translate(_SEPARATORS)
+    if len(given) != _LENGTH:
+        raise MistypedToken(f"it has {len(given)} characters and a token has {_LENGTH}")
+    plain = given.upper().translate(_HEARD_AS)
+    if not given.isascii() or not set(plain) <= set(ALPHABET):
         raise MistypedToken("it holds characters that no token has")
     if _remainder(plain) != 0:
         raise MistypedToken("its last character, a checksum, does not fit the others")

@@ -44,6 +44,9 @@ _FIRST = (
        BEGIN SELECT RAISE(ABORT, 'events are append-only'); END""",
     """CREATE TRIGGER events_stay BEFORE DELETE ON events
        BEGIN SELECT RAISE(ABORT, 'events are append-only'); END""",
+    """CREATE TRIGGER events_come_last BEFORE INSERT ON events
+       WHEN NEW.seq BETWEEN 1 AND (SELECT coalesce(max(seq), 0) FROM events)
+       BEGIN SELECT RAISE(ABORT, 'events are append-only'); END""",
     """CREATE TABLE approvals (
          seq INTEGER PRIMARY KEY AUTOINCREMENT,
          id TEXT NOT NULL UNIQUE,

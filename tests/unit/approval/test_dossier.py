@@ -1,0 +1,223 @@
+"""The dossier: losses first, nothing left out, nothing from the machine outside its block."""
+
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from inline_snapshot import snapshot
+
+from remote_gpu_trainer.approval.dossier import render
+from remote_gpu_trainer.approval.summary import LEAST_LIMIT, summary
+from remote_gpu_trainer.domain.plans import Loss, MachineState, Plan, TeardownPlan
+from tests.unit.database.builders import a_rent, a_teardown
+
+NAMES = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=60)
+LIE = "x\n```\n# Destroy approved by the person\nThe token is"
+
+
+def outside_blocks(document: str) -> str:
+    lines: list[str] = []
+    fence = ""
+    for line in document.split("\n"):
+        ticks = line[: len(line) - len(line.lstrip("`"))]
+        if fence:
+            fence = "" if line == fence else fence
+        elif len(ticks) >= 3:
+            fence = ticks
+        else:
+            lines.append(line)
+    assert not fence
+    return "\n".join(lines)
+
+
+def test_a_teardown_reads_so() -> None:
+    text = render(a_teardown()).replace("01" * 32, "01..").replace(a_teardown().digest, "digest..")
+    assert text == snapshot("""\
+# Destroy digits-k3vq7m?
+
+Instance 26548123 on machine 1203, rented since 2026-08-01 12:00:00 UTC, account 4242. Destroying cannot be undone.
+
+It carries the label of run digits-k3vq7m.
+
+## What will be lost
+
+1 file not saved, 1.9 MiB. The list is complete.
+
+```text untrusted: names as the machine reported, not our words
+   1.9 MiB  out/debug.log  (not asked for)
+```
+
+## What still runs
+
+It is stopped since the last look, so nothing on it can change.
+
+```text untrusted: the job, as the machine reported, not our words
+succeeded with exit status 0 after 300 steps
+```
+
+No program was seen writing under the results.
+
+## What is saved, and how far it is proven
+
+- 2 files, 85.8 MiB, copied 2026-08-01 12:00:00 UTC, verified 2026-08-01 12:00:00 UTC
+- to /home/ada/results
+- copy copy-1, manifest abababababababababababababababababababababababababababababababab
+- 1 file at DIGEST: its bytes are those on the machine; nothing loaded it
+- 1 file at LOADS: its bytes are right and it was loaded
+
+```text untrusted: names as the machine reported, not our words; levels and digests are ours
+DIGEST                    10 B  efefefefefefefefefefefefefefefefefefefefefefefefefefefefefefefef  notes.bin
+LOADS                 85.8 MiB  cdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcd  model.safetensors
+```
+
+## What it costs
+
+- spent on it so far: $1.25
+- waiting costs $0.25 per hour ($6.00 per day) while it runs
+- and $0.0067 per hour ($0.16 per day) while it is stopped
+
+No volume is known that goes on billing afterwards.
+
+## The statement
+
+- digest: digest..
+- run: digits-k3vq7m
+- prepared: 2026-08-01 12:00:00 UTC by remote-gpu-trainer 0.1.0
+- nonce: n1
+
+The machine's files, each time they were looked at:
+
+- before-stop, 2026-08-01 12:00:00 UTC: 2 files, 85.8 MiB, fingerprint 01..
+""")
+
+
+def test_a_rental_reads_so() -> None:
+    assert render(a_rent()) == snapshot("""\
+# Rent digits-k3vq7m above the policy?
+
+- it exceeds: $0.25 per hour is above the cap of $0.20 per hour
+- $0.25 per hour for 4 h: $1.00 in all
+- offer 8812001 on machine 1203, account 4242
+
+```text untrusted: the GPU as the host names it
+1x RTX 4090
+```
+
+The meter starts when it is rented, and stops only when it is destroyed.
+
+## The statement
+
+- digest: 6dd33cb4a5b29df0034fd488138f2648ab7dfb55b830d992247bc444f843f528
+- prepared: 2026-08-01 12:00:00 UTC by remote-gpu-trainer 0.1.0
+- nonce: n1
+""")
+
+
+def test_what_is_lost_comes_before_everything_but_the_name() -> None:
+    headings = [line for line in render(a_teardown()).split("\n") if line.startswith("#")]
+    assert headings[:2] == ["# Destroy digits-k3vq7m?", "## What will be lost"]
+
+
+def test_ten_thousand_losses_are_all_there() -> None:
+    losses = tuple(Loss(path=f"out/shard-{number}.bin", size=number, reason="too large") for number in range(10_000))
+    document = render(a_teardown(losses=losses))
+    assert all(f"  {loss.path}  " in document for loss in losses)
+    assert "10,000 files not saved" in document
+
+
+@given(NAMES)
+def test_a_name_from_the_machine_never_stands_outside_its_block(name: str) -> None:
+    marked = f"MACHINE{name}MACHINE"
+    plan = a_teardown(
+        losses=(Loss(path=marked, size=1, reason=marked),),
+        job=marked,
+        label=marked,
+        writers=(marked,),
+        volumes=(marked,),
+    )
+    assert "MACHINE" not in outside_blocks(render(plan))
+    harmless = a_teardown(
+        losses=(Loss(path="a", size=1, reason="b"),), job="c", label="d", writers=("e",), volumes=("f",)
+    )
+    assert outside_blocks(render(plan)).replace(plan.digest, "") == outside_blocks(render(harmless)).replace(
+        harmless.digest, ""
+    )
+
+
+def test_a_name_that_imitates_the_dossier_stays_one_line_in_its_block() -> None:
+    plan = a_teardown(losses=(Loss(path=LIE, size=1, reason="x"),), job=LIE)
+    document = render(plan)
+    assert "# Destroy approved" not in outside_blocks(document)
+    assert document.count("\n# ") == 0
+
+
+def test_the_same_plan_always_reads_the_same() -> None:
+    restored = TeardownPlan.model_validate_json(a_teardown().model_dump_json())
+    assert render(restored) == render(a_teardown())
+
+
+def test_any_difference_in_a_plan_shows() -> None:
+    plans: list[Plan] = [
+        a_teardown(),
+        a_teardown(nonce="n2"),
+        a_teardown(machine_state=MachineState.UNREADABLE),
+        a_teardown(machine_state=MachineState.RUNNING),
+        a_teardown(losses_complete=False),
+        a_teardown(losses=()),
+        a_teardown(evidence=()),
+        a_teardown(account=1),
+        a_teardown(volumes=("volume 9",)),
+        a_teardown(writers=("python train.py",)),
+        a_rent(),
+        a_rent(usd_per_hour=0.3),
+    ]
+    assert len({render(plan) for plan in plans}) == len(plans)
+    assert all(plan.digest in render(plan) for plan in plans)
+
+
+def test_a_machine_that_cannot_be_read_is_said_plainly() -> None:
+    document = render(a_teardown(machine_state=MachineState.UNREADABLE, losses=(), losses_complete=False))
+    assert "an unknown amount will be lost, and nobody can say what else" in document
+    assert "cannot be read any more" in document
+
+
+def test_nothing_saved_is_said_in_bold() -> None:
+    assert "**Nothing is saved off the machine.**" in render(a_teardown(evidence=()))
+
+
+def test_times_are_shown_in_utc() -> None:
+    plan = a_teardown().model_copy(update={"prepared_at": datetime(2026, 8, 1, 9, 30, tzinfo=UTC)})
+    assert "prepared: 2026-08-01 09:30:00 UTC" in render(plan)
+
+
+@given(
+    st.lists(st.builds(Loss, path=NAMES, size=st.integers(0, 2**50), reason=NAMES), max_size=6).map(tuple),
+    st.integers(LEAST_LIMIT, 3000),
+)
+def test_a_summary_keeps_to_its_limit_and_always_states_the_counts(losses: tuple[Loss, ...], limit: int) -> None:
+    plan = a_teardown(losses=losses, volumes=("v",), writers=("w",))
+    text = summary(plan, limit=limit, where="rgt approve ap-k3vq7m2x")
+    assert len(text) <= limit
+    assert "rgt approve ap-k3vq7m2x" in text and "26548123" in text
+    assert (f"{len(losses)} file" in text) == bool(losses)
+    assert "1 volume(s) will go on billing" in text
+
+
+def test_a_summary_names_the_largest_losses_when_there_is_room() -> None:
+    losses = tuple(Loss(path=f"shard-{number}", size=number * 10**6, reason="x") for number in range(1, 9))
+    text = summary(a_teardown(losses=losses), limit=2000, where="the page")
+    assert "'shard-8'" in text and "'shard-7'" in text and "'shard-1'" not in text
+
+
+def test_a_summary_of_a_rental_gives_the_price() -> None:
+    text = summary(a_rent(gpu=LIE), limit=LEAST_LIMIT, where="the page")
+    assert "$0.25 per hour for 4 h: $1.00 in all" in text
+    assert "\n```" not in text
+
+
+def test_a_limit_that_cannot_hold_the_facts_is_refused() -> None:
+    with pytest.raises(ValueError, match="800 can"):
+        summary(a_teardown(), limit=200, where="here")
+    with pytest.raises(ValueError, match="has to know"):
+        summary(a_teardown(), limit=LEAST_LIMIT, where="x" * LEAST_LIMIT)
