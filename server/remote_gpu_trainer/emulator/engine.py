@@ -1,0 +1,167 @@
+"""What makes time pass: every event of the market, the contracts and the account at its own moment, in order."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from remote_gpu_trainer.emulator.contracts import Phase
+from remote_gpu_trainer.emulator.lifecycle import Lifecycle
+from remote_gpu_trainer.emulator.meter import burn_rate, disk_rate
+from remote_gpu_trainer.emulator.money import pico
+from remote_gpu_trainer.emulator.world import World
+
+TICK_S = 0.05
+BYTES_EVERY = 10
+SAVE_EVERY = 40
+DELETION_GRACE_S = 24 * 3600.0
+"""How long an account without credit and without a saved card keeps its data."""
+WARNING = pico(1.0)
+"""Credit below which the platform warns."""
+
+
+@dataclass(frozen=True)
+class Due:
+    """Something that happens at a moment."""
+
+    at: float
+    act: Callable[[], None]
+
+
+class Engine:
+    """Moves a world forward to its clock."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.life = Lifecycle(world)
+        self._tick: asyncio.Task[None] | None = None
+
+    def next_due(self) -> Due | None:
+        """The earliest thing that will happen by itself."""
+        best: Due | None = None
+        for contract in self.world.live:
+            if contract.due is not None and (best is None or contract.due < best.at):
+                best = Due(contract.due, lambda c=contract: self.life.step(c))
+            end = self.life.next_end(contract)
+            if end is not None and (best is None or end < best.at):
+                best = Due(end, lambda c=contract: self.life.end(c))
+        market = self.world.floor.next_event()
+        if market is not None and (best is None or market < best.at):
+            best = Due(market, self.life.market_step)
+        for due in self._account_dues():
+            if best is None or due.at < best.at:
+                best = due
+        return best
+
+    def settle(self) -> None:
+        """Do everything that is due by now, each at its own moment."""
+        world = self.world
+        if world.floor.next_arrival is None and world.quirks.on("lively-market"):
+            self.life.market_step()
+        target = world.now
+        due = self.next_due()
+        if due is None or due.at > target:
+            return
+        world.clock.hold()
+        try:
+            while due is not None and due.at <= target:
+                world.at(due.at)
+                due.act()
+                due = self.next_due()
+        finally:
+            world.at(None)
+            world.clock.release()
+        world.save()
+
+    async def advance(self, seconds: float) -> None:
+        """Let emulated time pass at once, booting and stopping boxes on the way. Raises ValueError for a negative time."""
+        if seconds < 0:
+            raise ValueError("time does not run back")
+        clock = self.world.clock
+        clock.hold()
+        try:
+            target = clock.now() + seconds
+            while True:
+                self.settle()
+                await self.world.fleet.settled()
+                due = self.next_due()
+                if due is None or due.at > target:
+                    break
+                clock.jump_to(due.at)
+            clock.jump_to(target)
+            self.settle()
+            await self.world.fleet.settled()
+        finally:
+            clock.release()
+        self.world.save()
+
+    def _account_dues(self) -> list[Due]:
+        world, account = self.world, self.world.account
+        if account.broke_since is not None:
+            if account.card:
+                return []
+            return (
+                [Due(account.broke_since + DELETION_GRACE_S, self._delete_all)]
+                if world.live or world.open_volumes
+                else []
+            )
+        burning = [(c.accrued_to, burn_rate(c)) for c in world.live]
+        burning += [(v.accrued_to, disk_rate(v.storage_cost, v.disk_gb)) for v in world.open_volumes]
+        burn = sum(rate for _, rate in burning)
+        if burn <= 0:
+            return []
+        left = account.paid_in - world.meter.total()
+        anchor = sum(rate * since for since, rate in burning) / burn
+        dues = [Due(anchor + left / burn * 3600, self._run_dry)]
+        if not account.warned:
+            dues.append(Due(anchor + (left - WARNING) / burn * 3600, self._warn))
+        return dues
+
+    def _warn(self) -> None:
+        self.world.account.warned = True
+        self.world.note("low credit warning")
+
+    def _run_dry(self) -> None:
+        world = self.world
+        world.account.broke_since = world.now
+        world.note("credit used up")
+        for contract in world.live:
+            if contract.phase not in (Phase.STOPPED, Phase.OFFLINE):
+                contract.intended = "stopped"
+                contract.message = "Instance stopped: insufficient credit. Add credit to avoid deletion."
+                self.life.halt(contract, "no-credit")
+
+    def _delete_all(self) -> None:
+        for contract in self.world.live:
+            self.life.destroy(contract)
+        for volume in self.world.open_volumes:
+            volume.deleted_at = self.world.now
+        self.world.note("data deleted for lack of credit")
+
+    def wake(self) -> None:
+        """Start ticking, and boot again what ran when the emulator was last ended."""
+        world = self.world
+        for contract in world.live:
+            world.fleet.place(world.box_order(contract))
+            if contract.phase in (Phase.RUNNING, Phase.REBOOTING, Phase.BOXING):
+                contract.phase, contract.due = Phase.BOXING, world.now
+        self._tick = asyncio.get_running_loop().create_task(self._run())
+
+    async def _run(self) -> None:
+        ticks = 0
+        while True:
+            await asyncio.sleep(TICK_S)
+            ticks += 1
+            self.settle()
+            if ticks % BYTES_EVERY == 0:
+                self.world.count_bytes(self.world.live)
+            if ticks % SAVE_EVERY == 0:
+                self.world.save()
+
+    async def close(self) -> None:
+        """Stop ticking, pull every plug, write everything."""
+        if self._tick is not None:
+            self._tick.cancel()
+        self.world.count_bytes(self.world.live)
+        await self.world.fleet.close()
+        self.world.save(everything=True)
+        self.world.store.close()

@@ -1,0 +1,102 @@
+"""Logs and constrained commands, whose results appear late under a URL of their own."""
+
+import re
+import secrets
+import shlex
+
+from remote_gpu_trainer.emulator.contracts import Phase
+from remote_gpu_trainer.emulator.http.calls import Answer, Call, Endpoint, refusal, text_in
+from remote_gpu_trainer.emulator.world import Result, World
+
+READY_AFTER_S = 1.2
+"""Emulated seconds until a result is there."""
+TAIL_DEFAULT, TAIL_MOST, COMMAND_MOST = 1000, 100_000, 512
+COMMANDS = frozenset({"ls", "rm", "du"})
+WRITEABLE_PATH = "/var/lib/docker/overlay2/writeable"
+
+
+def publish(world: World, text: str) -> str:
+    """Put a text behind a new URL, which gives it a little later."""
+    name = secrets.token_hex(32)
+    world.results[name] = Result(text, world.now + READY_AFTER_S)
+    while len(world.results) > 500:
+        del world.results[next(iter(world.results))]
+    return f"{world.url}/vast.ai/instance_logs/{name}.log"
+
+
+def logs(call: Call) -> Answer:
+    """``PUT /api/v0/instances/request_logs/{id}/``: container or daemon log, tailed and filtered."""
+    contract = call.contract()
+    tail = call.body.get("tail")
+    try:
+        lines = min(TAIL_MOST, max(0, int(tail))) if tail is not None else TAIL_DEFAULT
+    except (TypeError, ValueError, OverflowError):
+        raise refusal(400, "invalid_args", "Invalid args: tail must be a number of lines") from None
+    box, wanted = call.world.fleet.get(contract.id), text_in(call.body, "filter", 1024)
+    text = ""
+    if box is not None:
+        text = (
+            box.daemon_log()
+            if str(call.body.get("daemon_logs", "")).lower() == "true"
+            else box.container_log(TAIL_MOST)
+        )
+    found = text.splitlines()
+    if wanted:
+        found = [line for line in found if _grep(wanted, line)]
+    kept = found[-lines:] if lines else []
+    return Answer(
+        {
+            "success": True,
+            "result_url": publish(call.world, "\n".join(kept) + ("\n" if kept else "")),
+            "msg": "Logs requested",
+        }
+    )
+
+
+def _grep(pattern: str, line: str) -> bool:
+    try:
+        return re.search(pattern, line) is not None
+    except re.error:
+        return pattern in line
+
+
+def command(call: Call) -> Answer:
+    """``PUT /api/v0/instances/command/{id}/``: ls, rm or du on the disk, by some reports on stopped boxes only."""
+    contract = call.contract(status=400)
+    words = _words(text_in(call.body, "command", COMMAND_MOST))
+    box = call.world.fleet.get(contract.id)
+    stopped_only = call.world.quirks.on("command-stopped-only")
+    if box is None or contract.phase is Phase.OFFLINE or (stopped_only and contract.phase is Phase.RUNNING):
+        raise refusal(400, "invalid_container", "Container is not available for this command.")
+    return Answer(
+        {
+            "success": True,
+            "writeable_path": WRITEABLE_PATH,
+            "result_url": publish(call.world, box.run_command(words)),
+            "msg": "Command is executing, wait a few seconds and then view the result_url",
+        }
+    )
+
+
+def _words(text: str | None) -> list[str]:
+    try:
+        words = shlex.split(text or "")
+    except ValueError:
+        words = []
+    if not words or words[0] not in COMMANDS:
+        raise refusal(400, "invalid_args", "Invalid command given.")
+    return words
+
+
+def read(world: World, name: str) -> Answer:
+    """The result behind a URL: 404 as a bucket says it until it is there."""
+    found = world.results.get(name.removesuffix(".log"))
+    if found is None or world.now < found.ready_at:
+        return Answer(None, 404, text='<?xml version="1.0" encoding="UTF-8"?>\n<Error><Code>NoSuchKey</Code></Error>')
+    return Answer(None, 200, text=found.text)
+
+
+ROUTES = [
+    Endpoint("PUT", "/api/v0/instances/request_logs/{id}", logs, 0.0, "instance_read", "api.instance.request_logs"),
+    Endpoint("PUT", "/api/v0/instances/command/{id}", command, 1.5, "instance_write", "api.instance.command"),
+]
