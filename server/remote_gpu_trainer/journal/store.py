@@ -31,6 +31,7 @@ from remote_gpu_trainer.domain.runs import (
     RunPhase,
 )
 from remote_gpu_trainer.errors import InvalidRequest, JournalError, UnknownRun, WrongPhase
+from remote_gpu_trainer.journal import proofs
 from remote_gpu_trainer.ports import Clock
 
 _NOTHING = "Nothing was recorded."
@@ -224,35 +225,18 @@ class SqliteJournal:
         Raises:
             JournalError: another receipt has this id.
         """
-        text = dump(receipt)
         with self._db.write() as db:
-            row = db.execute("SELECT receipt FROM copies WHERE id = ?", (receipt.copy_id,)).fetchone()
-            if row is not None:
-                if row["receipt"] == text:
-                    return
-                raise JournalError(f"the journal holds another receipt of copy {receipt.copy_id!r}", effect=_NOTHING)
-            db.execute(
-                "INSERT INTO copies (id, lease, receipt) VALUES (?, ?, ?)", (receipt.copy_id, receipt.lease, text)
-            )
-            facts: dict[str, JsonValue] = {
-                "copy": receipt.copy_id,
-                "files": len(receipt.manifest.files),
-                "bytes": receipt.manifest.size,
-                "manifest": receipt.manifest.digest,
-            }
-            append_event(db, self._clock.now(), receipt.lease, "copy.saved", facts)
+            proofs.keep_copy(db, self._clock.now(), receipt)
 
     def copy(self, copy_id: CopyId) -> CopyReceipt | None:
         """One receipt."""
         with self._db.read() as db:
-            row = db.execute("SELECT receipt FROM copies WHERE id = ?", (copy_id,)).fetchone()
-            return None if row is None else load(CopyReceipt, row["receipt"])
+            return proofs.copy(db, copy_id)
 
     def copies(self, lease: LeaseId) -> list[CopyReceipt]:
         """All receipts of a lease, newest first."""
         with self._db.read() as db:
-            rows = db.execute("SELECT receipt FROM copies WHERE lease = ? ORDER BY seq DESC", (lease,))
-            return [load(CopyReceipt, row["receipt"]) for row in rows]
+            return proofs.copies(db, lease)
 
     def save_verification(self, report: VerificationReport) -> None:
         """Keep a report on a copy.
@@ -261,28 +245,13 @@ class SqliteJournal:
             InvalidRequest: the report names no copy.
             JournalError: the journal does not hold that copy.
         """
-        if report.copy_id is None:
-            raise InvalidRequest("a report without a copy cannot be kept: it would prove nothing", effect=_NOTHING)
         with self._db.write() as db:
-            row = db.execute("SELECT lease FROM copies WHERE id = ?", (report.copy_id,)).fetchone()
-            if row is None:
-                raise JournalError(f"the journal holds no copy {report.copy_id!r}", effect=_NOTHING)
-            db.execute("INSERT INTO verifications (copy, report) VALUES (?, ?)", (report.copy_id, dump(report)))
-            level = report.lowest_level
-            facts: dict[str, JsonValue] = {
-                "copy": report.copy_id,
-                "passed": report.passed,
-                "lowest_level": None if level is None else level.name,
-            }
-            append_event(db, self._clock.now(), row["lease"], "verification.saved", facts)
+            proofs.keep_verification(db, self._clock.now(), report)
 
     def verification(self, copy_id: CopyId) -> VerificationReport | None:
         """The newest report on a copy."""
         with self._db.read() as db:
-            row = db.execute(
-                "SELECT report FROM verifications WHERE copy = ? ORDER BY seq DESC LIMIT 1", (copy_id,)
-            ).fetchone()
-            return None if row is None else load(VerificationReport, row["report"])
+            return proofs.verification(db, copy_id)
 
     def account_id(self) -> int | None:
         """The account this journal belongs to."""
