@@ -64,7 +64,11 @@ def _foreign_automatic_tag(facts: OfferFacts) -> Trip | None:
     if facts.image is None or not automatic_tag(facts.image):
         return None
     owner = repository(facts.image).removeprefix("docker.io/")
-    return None if owner.startswith("vastai/") else Trip(f"@vastai-automatic-tag is asked of {owner}")
+    return (
+        None
+        if owner.startswith("vastai/")
+        else Trip("@vastai-automatic-tag is asked of an image that is not one of vastai/*")
+    )
 
 
 VAST18 = Rule(

@@ -10,10 +10,11 @@ _AUTOMATIC = "@vastai-automatic-tag"
 def cuda_in_image(image: str) -> float | None:
     """The CUDA version that a tag names, or None when it names none.
 
-    Understands ``cuda12.4``, ``cu124``, ``cuda-12-4``-less forms and the tags of ``nvidia/cuda``. A tag is the
+    Understands ``cuda12.4``, ``cuda-12.8.1``, ``cu124`` and the tags of ``nvidia/cuda``. A tag is the
     publisher's word, so the boot check looks again on the box.
     """
-    name, _, tag = image.rpartition(":") if ":" in image.rsplit("/", 1)[-1] else (image, "", "")
+    bare = image.partition("@sha256:")[0]
+    name, _, tag = bare.rpartition(":") if ":" in bare.rsplit("/", 1)[-1] else (bare, "", "")
     if match := _WITH_WORD.search(tag.lower()):
         return float(f"{match['major']}.{match['minor']}")
     if name.endswith(("nvidia/cuda", "/cuda")) and (match := _NVIDIA_TAG.match(tag)):

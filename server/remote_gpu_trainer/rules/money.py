@@ -83,7 +83,9 @@ def _fits(facts: OfferFacts) -> Trip | None:
     home = shape.download_gib * 8 * 1.073741824 * 1000 / offer.inet_up_mbps / 3600 if offer.inet_up_mbps else 0.0
     span = shape.hours + BOOT_HOURS + home
     left = offer.remaining_hours
-    if left is not None and shape.hours <= left < span:
+    if left is None:
+        return Trip("how long the host keeps this offer is unknown", Severity.WARN)
+    if shape.hours <= left < span:
         return Trip(f"boot, job and copying home take about {span:.1f} h and the offer ends in {left:.1f} h")
     return None
 
