@@ -19,7 +19,7 @@ from remote_gpu_trainer.emulator.world import Setup, World
 
 def real_boxes() -> MakeBox:
     """A maker of boxes with SSH, files and processes."""
-    from remote_gpu_trainer.emulator.box import Box, BoxSpec  # noqa: PLC0415  # paramiko takes 0.4 s: only when boxes are real
+    from remote_gpu_trainer.emulator.box import Box, BoxSpec  # paramiko takes 0.4 s: only for real boxes
 
     def make(order: BoxOrder) -> BoxLike:
         return Box(BoxSpec(**vars(order)))
@@ -65,7 +65,7 @@ async def serve(options: argparse.Namespace) -> None:
     server = make_server(make_app(engine, connections), connections)
     engine.wake()
     serving = asyncio.create_task(server.serve([listener]))
-    while not server.started and not serving.done():
+    while not server.started and not serving.done():  # noqa: ASYNC110  # uvicorn has a flag and no event for it
         await asyncio.sleep(0.005)
     announce(world, as_json=options.json)
     try:
@@ -89,7 +89,8 @@ def announce(world: World, *, as_json: bool) -> None:
     else:
         sys.stdout.write(
             f"A local vast.ai answers at {world.url}\n  export VAST_URL={world.url}\n  export VAST_API_KEY={key}\n"
-            f"Control surface: {ready['control_url']}  token {world.control_token}\nCtrl-C ends it; the folder {world.setup.folder} keeps its state.\n"
+            f"Control surface: {ready['control_url']}  token {world.control_token}\n"
+            f"Ctrl-C ends it; the folder {world.setup.folder} keeps its state.\n"
         )
     sys.stdout.flush()
 

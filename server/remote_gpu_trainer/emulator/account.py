@@ -11,7 +11,7 @@ OPENING_CREDIT_USD = 100.0
 
 @dataclass
 class ApiKey:
-    """One API key. ``permissions`` None may do everything; else the platform's ``{"api": {category: {endpoint: constraints}}}``."""
+    """One API key. ``permissions`` None may do everything; else ``{"api": {category: {endpoint: constraints}}}``."""
 
     id: int
     key: str
@@ -35,7 +35,7 @@ class Credit:
 
 @dataclass
 class Account:
-    """One customer. ``tfa`` demands a second-factor session for all but a few reads; ``card`` is a saved means of payment."""
+    """One customer. ``tfa`` demands a second-factor session for most calls; ``card`` is a saved means of payment."""
 
     id: int
     email: str

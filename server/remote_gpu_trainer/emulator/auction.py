@@ -39,7 +39,7 @@ class Claim:
 
 
 def rank(price_per_gpu: float | None, holds: bool, since: float) -> tuple[int, float, int, float]:
-    """Order of claims: on-demand (no price) first, then by price; at the same price who holds keeps, then who came first."""
+    """Order of claims: on-demand (no price), then by price; at one price who holds keeps, then who came first."""
     return (0 if price_per_gpu is None else 1, -(price_per_gpu or 0.0), 0 if holds else 1, since)
 
 
@@ -82,7 +82,7 @@ class Floor:
     def pick_gpus(
         self, machine: Machine, size: int, price_per_gpu: float | None, contracts: list[Contract]
     ) -> list[int] | None:
-        """GPUs that a new renter would get: free ones first, then those of weaker bids; None when there are not enough."""
+        """GPUs that a new renter would get: free ones first, then those of weaker bids; None when there are too few."""
         mine = rank(price_per_gpu, False, float("inf"))
         strongest = self._strongest(machine.id, contracts)
         free = [gpu for gpu in range(machine.num_gpus) if gpu not in strongest]

@@ -15,13 +15,18 @@ _DRIVERS = (
     (12.8, "570.124.04"),
     (13.0, "580.65.06"),
 )
-_PLACES = (
-    ("Washington, US", 7), ("California, US", 6), ("Texas, US", 4), ("Quebec, CA", 3), ("Sweden, SE", 3), ("Norway, NO", 2),
-    ("Germany, DE", 3), ("Czechia, CZ", 3), ("Poland, PL", 2), ("Spain, ES", 2), ("Bulgaria, BG", 2), ("Japan, JP", 2),
-    ("South Korea, KR", 2), ("Taiwan, TW", 2), ("Vietnam, VN", 2), ("Australia, AU", 1),
-)  # fmt: skip
-_CPUS = (("AMD EPYC 7K62 48-Core Processor", 96, 2.6), ("AMD EPYC 7713 64-Core Processor", 128, 2.0), ("Xeon® Silver 4110", 32, 2.1),
-         ("AMD Ryzen 9 7950X 16-Core Processor", 32, 4.5), ("Core™ i9-13900K", 32, 3.0))  # fmt: skip
+_PLACES = {
+    "Washington, US": 7, "California, US": 6, "Texas, US": 4, "Quebec, CA": 3, "Sweden, SE": 3, "Norway, NO": 2,
+    "Germany, DE": 3, "Czechia, CZ": 3, "Poland, PL": 2, "Spain, ES": 2, "Bulgaria, BG": 2, "Japan, JP": 2,
+    "South Korea, KR": 2, "Taiwan, TW": 2, "Vietnam, VN": 2, "Australia, AU": 1,
+}  # fmt: skip
+_CPUS = (
+    ("AMD EPYC 7K62 48-Core Processor", 96, 2.6),
+    ("AMD EPYC 7713 64-Core Processor", 128, 2.0),
+    ("Xeon® Silver 4110", 32, 2.1),
+    ("AMD Ryzen 9 7950X 16-Core Processor", 32, 4.5),
+    ("Core™ i9-13900K", 32, 3.0),
+)
 _DISKS = (
     ("Samsung SSD 990 PRO 4TB", 4800.0),
     ("WD_BLACK SN850X", 4100.0),
@@ -151,7 +156,7 @@ def _draw_machine(dice: random.Random, machine_id: int, model: GpuModel, opened_
         cpu_ghz=ghz,
         cpu_ram_mb=dice.choice((64_000, 128_576, 257_000, 515_000)),
         mobo_name=dice.choice(_BOARDS),
-        geolocation=dice.choices([p for p, _ in _PLACES], weights=[w for _, w in _PLACES])[0],
+        geolocation=dice.choices(list(_PLACES), weights=list(_PLACES.values()))[0],
         datacenter=quality > 0.8,
         static_ip=plain or dice.random() < 0.7,
         public_ip=f"203.0.113.{dice.randint(1, 254)}",

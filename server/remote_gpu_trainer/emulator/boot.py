@@ -12,10 +12,19 @@ START_S = 8.0
 UNPACK_MB_PER_S = 180.0
 _CUDA = re.compile(r"(?:cuda|cu)[-:_]?(\d{2})[._]?(\d)(?!\d)")
 _NVIDIA = re.compile(r"nvidia/cuda[:_](\d+)\.(\d+)")
-_SIZES_MB = (
-    ("vastai/pytorch", 7800.0), ("vastai/base-image", 5200.0), ("pytorch/pytorch", 6200.0), ("nvidia/cuda", 3400.0), ("tensorflow/", 5400.0),
-    ("nvcr.io/nvidia/pytorch", 20500.0), ("huggingface/", 9100.0), ("ubuntu", 80.0), ("debian", 120.0), ("python", 390.0), ("alpine", 8.0),
-)  # fmt: skip
+_SIZES_MB = {
+    "vastai/pytorch": 7800.0,
+    "vastai/base-image": 5200.0,
+    "pytorch/pytorch": 6200.0,
+    "nvidia/cuda": 3400.0,
+    "tensorflow/": 5400.0,
+    "nvcr.io/nvidia/pytorch": 20500.0,
+    "huggingface/": 9100.0,
+    "ubuntu": 80.0,
+    "debian": 120.0,
+    "python": 390.0,
+    "alpine": 8.0,
+}
 _MISSING = re.compile(r"(^|[/:_-])(missing|nonexistent|does-not-exist|no-such|notfound)([/:_.-]|$)")
 
 
@@ -39,8 +48,8 @@ class Image:
 
 
 def read_image(name: str, automatic_cuda: float) -> Image:
-    """Read an image name. ``automatic_cuda`` is what ``@vastai-automatic-tag`` resolves to, on ``vastai/*`` images only."""
-    size = next((mb for prefix, mb in _SIZES_MB if name.startswith(prefix)), 2400.0)
+    """Read an image name. ``@vastai-automatic-tag`` gives ``automatic_cuda``, on ``vastai/*`` images only."""
+    size = next((mb for prefix, mb in _SIZES_MB.items() if name.startswith(prefix)), 2400.0)
     if name.endswith("-devel") or "-devel-" in name:
         size *= 1.8
     if fat := re.search(r"fat-?(\d+)gb", name):
@@ -65,10 +74,11 @@ def driver_refusal(image: Image, machine: Machine) -> str | None:
     if image.cuda is None or image.cuda <= machine.cuda_max_good:
         return None
     return (
-        "Error response from daemon: failed to create task for container: failed to create shim task: OCI runtime create failed: "
-        "runc create failed: unable to start container process: error during container init: error running hook #0: exit status 1, "
-        f"stderr: nvidia-container-cli: requirement error: unsatisfied condition: cuda>={image.cuda:.1f}, please update your driver "
-        "to a newer version, or use an earlier cuda container: unknown"
+        "Error response from daemon: failed to create task for container: failed to create shim task: OCI runtime "
+        "create failed: runc create failed: unable to start container process: error during container init: error "
+        "running hook #0: exit status 1, stderr: nvidia-container-cli: requirement error: unsatisfied condition: "
+        f"cuda>={image.cuda:.1f}, please update your driver to a newer version, or use an earlier cuda container: "
+        "unknown"
     )
 
 

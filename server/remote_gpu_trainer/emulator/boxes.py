@@ -1,4 +1,4 @@
-"""The machines behind the contracts: what the emulator asks of a box, and the fleet that starts and stops them in order."""
+"""The machines behind the contracts: what the emulator asks of a box, and the fleet that runs them in order."""
 
 import asyncio
 from collections.abc import Callable, Coroutine, Mapping
@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 @dataclass(frozen=True)
 class BoxOrder:
-    """What a box is made from: sizes in bytes and MiB, ``env`` as the container sees it, ``onstart`` run at every start."""
+    """What a box is made from: sizes in bytes and MiB, ``env`` of the container, ``onstart`` for every start."""
 
     instance_id: int
     root: Path
@@ -119,7 +119,7 @@ class NullBox:
     bytes_received: int = 0
     disk_used_bytes: int = 0
     isolation_in_force: str = "none"
-    faults: dict[str, Any] = field(default_factory=dict[str, Any])
+    faults: Any = None
     keys: list[str] = field(default_factory=list[str])
     log: list[str] = field(default_factory=list[str])
     starts: int = 0

@@ -7,7 +7,7 @@ from collections.abc import Callable
 class Clock:
     """Seconds since the Unix epoch, as the emulated platform sees them.
 
-    ``speed`` is emulated seconds per real second; 0 stands still and moves only by :meth:`jump_to`. Time never goes back.
+    ``speed`` is emulated seconds per real second; 0 stands still but for :meth:`jump_to`. Time never goes back.
     """
 
     def __init__(self, speed: float, start: float, monotonic: Callable[[], float] = time.monotonic) -> None:

@@ -1,4 +1,4 @@
-"""One rental: what was ordered, which phase it is in, and the four words and the message with which the platform tells it."""
+"""One rental: what was ordered, its phase, and the four words and the message with which the platform tells it."""
 
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
@@ -134,7 +134,7 @@ class Status:
 
 
 def status_of(contract: Contract, *, clean_stop_is_exited: bool = True) -> Status:
-    """Read a contract's phase as the platform words it (OpenAPI 2026-08; ``exited`` for a clean stop seen live 2026)."""
+    """A contract's phase as the platform words it (OpenAPI 2026-08; ``exited`` for a clean stop seen live 2026)."""
     ended = "exited" if clean_stop_is_exited else "stopped"
     want, message = contract.intended, contract.message
     match contract.phase:

@@ -73,7 +73,7 @@ class Engine:
         world.save()
 
     async def advance(self, seconds: float) -> None:
-        """Let emulated time pass at once, booting and stopping boxes on the way. Raises ValueError for a negative time."""
+        """Let emulated time pass at once, with all boots and stops in it. Raises ValueError for a negative time."""
         if seconds < 0:
             raise ValueError("time does not run back")
         clock = self.world.clock

@@ -21,7 +21,7 @@ KINDS = {
 
 @dataclass
 class Fault:
-    """One armed fault: the next ``count`` calls that match ``method`` and ``path`` (a glob), after letting ``after`` pass."""
+    """One armed fault: ``count`` calls that match ``method`` and ``path`` (a glob), once ``after`` went well."""
 
     method: str
     path: str

@@ -76,7 +76,9 @@ def coerced(field: str, have: Any, wanted: Any) -> Any:
     return wanted
 
 
-def ordered(rows: list[dict[str, Any]], order: Sequence[tuple[str, str]], known: frozenset[str]) -> list[dict[str, Any]]:
+def ordered(
+    rows: list[dict[str, Any]], order: Sequence[tuple[str, str]], known: frozenset[str]
+) -> list[dict[str, Any]]:
     """Sort by several fields, nulls last. Raises BadQuery for an unknown field."""
     for field, direction in reversed(order):
         if field not in known:

@@ -13,7 +13,10 @@ HOST = "127.0.0.1"
 
 
 def instance_row(world: World, contract: Contract) -> dict[str, Any]:
-    """One instance as JSON. ``instance.totalHour`` is what it burns now; ``dph_total`` stays when it stops (seen live 2026)."""
+    """One instance as JSON.
+
+    ``instance.totalHour`` is what it burns now; ``dph_total`` stays when it stops (seen live 2026).
+    """
     machine, now = world.machine_of(contract), world.now
     status = status_of(contract, clean_stop_is_exited=world.quirks.on("stop-is-exited"))
     share = contract.num_gpus / machine.num_gpus
@@ -109,6 +112,10 @@ def _message(contract: Contract, now: float, message: str | None) -> str | None:
     return message
 
 
+def _published(port: int) -> list[dict[str, str]]:
+    return [{"HostIp": "0.0.0.0", "HostPort": str(port)}]  # noqa: S104  # the platform's words; nothing binds here
+
+
 def _where(world: World, contract: Contract) -> dict[str, Any]:
     """Where SSH answers and what the disk holds."""
     box, machine = world.fleet.get(contract.id), world.machine_of(contract)
@@ -118,12 +125,9 @@ def _where(world: World, contract: Contract) -> dict[str, Any]:
     late = world.now < (contract.running_since or 0.0) + PORTS_LATE_S and world.quirks.on("ports-late")
     ports: dict[str, list[dict[str, str]]] | None = None
     if up and not late:
-        ports = {
-            inner: [{"HostIp": "0.0.0.0", "HostPort": str(outer)}]
-            for inner, outer in world.port_maps.get(contract.id, {}).items()
-        }  # noqa: S104  # the platform's own words
+        ports = {inner: _published(outer) for inner, outer in world.port_maps.get(contract.id, {}).items()}
         if direct is not None:
-            ports["22/tcp"] = [{"HostIp": "0.0.0.0", "HostPort": str(direct)}]  # noqa: S104  # the platform's own words
+            ports["22/tcp"] = _published(direct)
     used = box.disk_used_bytes / 1e9 if box is not None and contract.ran_before else -1
     return {
         "public_ipaddr": HOST,

@@ -1,4 +1,4 @@
-"""What moves a rental from phase to phase: boots, stops, auctions, end dates, hosts that go and come back, empty accounts."""
+"""What moves a rental from phase to phase: boots, stops, auctions, end dates, hosts that go and come back."""
 
 from remote_gpu_trainer.emulator.book import Machine
 from remote_gpu_trainer.emulator.boot import (
@@ -110,7 +110,10 @@ class Lifecycle:
     # Stopping
 
     def halt(self, contract: Contract, cause: str, phase: Phase = Phase.STOPPED) -> None:
-        """Take the GPU away and pull the plug; the disk stays. ``cause`` is user, expired, no-credit, outbid, displaced or exited."""
+        """Take the GPU away and pull the plug; the disk stays.
+
+        ``cause`` is user, expired, no-credit, outbid, displaced or exited.
+        """
         self.world.count_bytes([contract])
         held = contract.phase in HOLDS_GPU
         self._enter(contract, phase)

@@ -13,7 +13,7 @@ SEARCHES_PER_DAY = 20_000
 
 @dataclass(frozen=True)
 class Refused:
-    """A 429: ``retry_after_s`` in real seconds; ``threshold_s`` of the endpoint as the platform's message names it."""
+    """A 429: ``retry_after_s`` in real seconds; ``threshold_s`` of the endpoint as the message names it."""
 
     threshold_s: float | None
     retry_after_s: float
@@ -21,7 +21,7 @@ class Refused:
 
 
 class Limits:
-    """Counts calls in real time. At speed x every interval is x times shorter and the shared allowance x times wider."""
+    """Counts calls in real time. At speed x every interval is x times shorter and the allowance x times wider."""
 
     def __init__(self, now: Callable[[], float] = monotonic) -> None:
         self._now = now

@@ -3,7 +3,7 @@
 PICO = 1_000_000_000_000
 PICO_PER_CENT = PICO // 100
 HOURS_PER_MONTH = 720
-"""The platform's month for storage prices: 0.1493 USD/GB/month * 10 GB / 720 h = 0.002074 USD/h (OpenAPI 2026-08 example)."""
+"""The platform's month for storage: 0.1493 USD/GB/month * 10 GB / 720 h = 0.002074 USD/h (OpenAPI 2026-08 example)."""
 
 
 def pico(usd: float) -> int:

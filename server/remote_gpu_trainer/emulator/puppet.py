@@ -128,17 +128,10 @@ async def _box_faults(engine: Engine, contract: Contract, body: Body) -> Body:
     if box is None:
         raise Impossible(f"instance {contract.id} has no box")
     for name, value in body.items():
-        if isinstance(box.faults, dict):
-            box.faults[name] = value
-        elif hasattr(box.faults, name):
-            setattr(box.faults, name, value)
-        else:
+        if not hasattr(box.faults, name):
             raise Impossible(f"the box knows no fault {name!r}")
-    return {
-        "box_faults": {name: value for name, value in vars(box.faults).items()}
-        if not isinstance(box.faults, dict)
-        else box.faults
-    }
+        setattr(box.faults, name, value)
+    return {"box_faults": {**vars(box.faults)}}
 
 
 Verb = Callable[[Engine, Contract, Body], Awaitable[Body]]
@@ -178,7 +171,7 @@ def set_account(engine: Engine, body: Body) -> Body:
 
 
 def seat(engine: Engine, body: Body) -> None:
-    """Seat a stranger on ``gpu_ids`` of ``machine_id``: a bidder at ``price`` USD/h per GPU, or on demand without one."""
+    """Seat a stranger on ``gpu_ids`` of ``machine_id``: a bidder at ``price`` USD/h per GPU, or on demand."""
     world, lasts, price = engine.world, body.get("for_s"), body.get("price")
     machine = world.book.machines.get(int(body["machine_id"]))
     if machine is None:
@@ -198,9 +191,11 @@ def send_away(engine: Engine, stranger_id: int) -> None:
 
 
 SETTABLE = frozenset(
-    {"price_per_gpu", "floor_per_gpu", "storage_cost", "inet_up_cost", "inet_down_cost", "inet_up", "inet_down", "reliability", "verification",
-     "direct_port_count", "cuda_max_good", "driver_version", "listed_until", "disk_space"}
-)  # fmt: skip
+    (
+        "price_per_gpu floor_per_gpu storage_cost inet_up_cost inet_down_cost inet_up inet_down reliability "
+        "verification direct_port_count cuda_max_good driver_version listed_until disk_space"
+    ).split()
+)
 
 
 def set_machine(engine: Engine, machine_id: int, body: Body) -> Body:

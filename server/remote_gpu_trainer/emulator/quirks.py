@@ -1,4 +1,4 @@
-"""What the live platform does beside its documentation (seen by others, 2026), each as a switch that is on by default."""
+"""What the live platform does beside its documentation (seen by others, 2026): switches that are on by default."""
 
 from dataclasses import dataclass
 

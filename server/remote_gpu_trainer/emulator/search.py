@@ -1,4 +1,4 @@
-"""Offers as the search shows them: every field of the platform's answer, priced for one kind of rental and a disk size."""
+"""Offers as the search shows them: every field of the platform's answer, priced for one rental type and disk size."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -26,7 +26,7 @@ _DERIVED = frozenset({"verified", "datacenter", "ubuntu_version", "country"})
 
 def drivers_number(version: str) -> int:
     """A driver version as one number, three digits a part: 570.124.04 is 570124004."""
-    parts = (version.split(".") + ["0", "0"])[:3]
+    parts = [*version.split("."), "0", "0"][:3]
     return int("".join(part.zfill(3) for part in parts))
 
 

@@ -91,7 +91,14 @@ def make_server(app: ASGIApp, connections: Connections) -> uvicorn.Server:
             super().connection_lost(exc)
 
     config = uvicorn.Config(
-        Cutter(app, connections), http=Protocol, ws="none", lifespan="off", log_level="error", access_log=False, timeout_keep_alive=75,
-        timeout_graceful_shutdown=2, server_header=False,
-    )  # fmt: skip
+        Cutter(app, connections),
+        http=Protocol,
+        ws="none",
+        lifespan="off",
+        log_level="error",
+        access_log=False,
+        timeout_keep_alive=75,
+        timeout_graceful_shutdown=2,
+        server_header=False,
+    )
     return uvicorn.Server(config)

@@ -7,7 +7,7 @@ from typing import Any
 
 
 class Store:
-    """Documents on disk. ``write`` is done when it returns, as far as a killed process goes (not a lost power supply)."""
+    """Documents on disk. What ``write`` wrote survives a killed process, though not a lost power supply."""
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)

@@ -26,7 +26,7 @@ ACCOUNT_ID = 457_210
 
 @dataclass(frozen=True)
 class Setup:
-    """What an emulator is started with. ``opened_at`` is the emulated moment of its very first start (epoch seconds)."""
+    """What an emulator is started with. ``opened_at`` is the moment of its very first start (epoch seconds)."""
 
     folder: Path
     seed: int

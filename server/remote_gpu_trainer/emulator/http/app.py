@@ -26,9 +26,17 @@ from remote_gpu_trainer.emulator.http.gate import Gate
 from remote_gpu_trainer.emulator.server import Connections
 
 ENDPOINTS: list[Endpoint] = [
-    *offers.ROUTES, *rent.ROUTES, *results.ROUTES, *state.ROUTES, *keys.ROUTES, *billing.ROUTES, *volumes.ROUTES, *users.ROUTES, *instances.ROUTES,
-]  # fmt: skip
-"""All routes that need a key. Fixed words come before ``{id}`` where both would match."""
+    *offers.ROUTES,
+    *rent.ROUTES,
+    *results.ROUTES,
+    *state.ROUTES,
+    *keys.ROUTES,
+    *billing.ROUTES,
+    *volumes.ROUTES,
+    *users.ROUTES,
+    *instances.ROUTES,
+]
+"""All routes that need a key."""
 
 View = Callable[[Request], Awaitable[Response]]
 

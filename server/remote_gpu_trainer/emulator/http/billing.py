@@ -34,7 +34,7 @@ def charges(call: Call) -> Answer:
 
 
 def charge_row(ledger: Ledger, first: float, last: float) -> Json | None:
-    """One contract's charges on the days from ``first`` to ``last`` (epoch seconds); None when there are none. Amounts in USD."""
+    """One contract's charges in USD on the days from ``first`` to ``last`` (epoch seconds); None without any."""
     lines = {(day, kind): line for (day, kind), line in ledger.lines.items() if first - DAY_S < day * DAY_S <= last}
     if not lines:
         return None
@@ -123,18 +123,7 @@ def report(call: Call) -> Answer:
     if call.query.get("inc_charges", "true").lower() != "false":
         for ledger in world.meter.ledgers.values():
             row = charge_row(ledger, first, last)
-            for item in row["items"] if row else []:
-                rows.append(
-                    {
-                        "type": "charge",
-                        "instance_id": ledger.contract_id,
-                        "description": f"{ledger.kind} {ledger.contract_id} {item['type']}: {item['description']}",
-                        "amount": f"{item['amount']:.6f}",
-                        "timestamp": item["start"],
-                        "quantity": "",
-                        "rate": "",
-                    }
-                )
+            rows += [_report_row(ledger, item) for item in row["items"]] if row else []
     current = {
         "charges": usd(world.meter.total()),
         "service_fee": 0.0,
@@ -142,6 +131,18 @@ def report(call: Call) -> Answer:
         "credit": balance,
     }
     return Answer({"success": True, "invoices": rows, "current": current})
+
+
+def _report_row(ledger: Ledger, item: Json) -> Json:
+    return {
+        "type": "charge",
+        "instance_id": ledger.contract_id,
+        "description": f"{ledger.kind} {ledger.contract_id} {item['type']}: {item['description']}",
+        "amount": f"{item['amount']:.6f}",
+        "timestamp": item["start"],
+        "quantity": "",
+        "rate": "",
+    }
 
 
 def deposit(call: Call) -> Answer:

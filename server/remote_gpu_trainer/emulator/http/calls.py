@@ -109,7 +109,7 @@ Handler = Callable[[Call], Answer | Awaitable[Answer]]
 
 @dataclass(frozen=True)
 class Endpoint:
-    """A route: its least interval in seconds (0: none known), the permission category and endpoint name that scope keys."""
+    """A route: its least interval in seconds (0: none known), and the category and name by which keys are scoped."""
 
     method: str
     path: str

@@ -1,4 +1,4 @@
-"""The control surface, apart from the platform's paths: time, preemption, hosts, faults, quirks, the account, exact figures."""
+"""The control surface, apart from the platform's paths: time, preemption, hosts, faults, quirks, exact figures."""
 
 import hmac
 import json
@@ -59,7 +59,10 @@ class Control:
         return {"now": self.world.now, "speed": self.world.clock.speed}
 
     async def faults(self, request: Request, body: Json) -> Any:
-        """List (GET), arm (POST) or clear (DELETE) faults. ``route`` is a method and a path glob, such as ``PUT /api/v0/asks/*``."""
+        """List (GET), arm (POST) or clear (DELETE) faults.
+
+        ``route`` is a method and a path glob, such as ``PUT /api/v0/asks/*``.
+        """
         if request.method == "POST":
             method, _, path = str(body.get("route", "")).partition(" ")
             fields = {k: body[k] for k in ("kind", "count", "after", "status", "delay_s") if k in body}

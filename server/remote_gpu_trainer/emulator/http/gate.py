@@ -1,4 +1,4 @@
-"""What every call passes before its handler: faults, the key and its scope, second factor, rate limits, the body's form."""
+"""What every call passes before its handler: faults, the key and its scope, rate limits, the body's form."""
 
 import asyncio
 import inspect

@@ -115,9 +115,9 @@ def instance_columns() -> set[str]:
 
 
 _FILTERABLE = (
-    "id", "actual_status", "intended_status", "cur_state", "next_state", "label", "gpu_name", "num_gpus", "verification", "machine_id", "host_id",
-    "image_uuid", "template_id", "template_hash_id", "start_date", "end_date", "geolocation", "disk_space", "is_bid", "reliability2", "gpu_ram",
-)  # fmt: skip
+    "id actual_status intended_status cur_state next_state label gpu_name num_gpus verification machine_id host_id "
+    "image_uuid template_id template_hash_id start_date end_date geolocation disk_space is_bid reliability2 gpu_ram"
+).split()
 
 
 def filters(call: Call) -> Answer:

@@ -2,6 +2,7 @@
 
 import shlex
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 from remote_gpu_trainer.emulator.http.calls import Call, as_object, number_in, refusal, text_in
@@ -10,7 +11,13 @@ ENV_VALUE_MOST, ENV_MOST, LABEL_MOST, START_MOST = 256, 32_768, 256, 4_096
 DISK_LEAST_GB, DISK_DEFAULT_GB = 8.0, 10.0
 PRICE_LEAST, PRICE_MOST = 0.001, 128.0
 PORTS_MOST = 64
-RUNTYPES = {"ssh_direct": "ssh_direc ssh_proxy", "jupyter_direct": "jupyter_direc ssh_direc ssh_proxy", "ssh": "ssh_proxy", "jupyter": "jupyter_proxy ssh_proxy", "jupyter_proxy": "jupyter_proxy ssh_proxy"}  # fmt: skip
+RUNTYPES = {
+    "ssh": "ssh_proxy",
+    "ssh_direct": "ssh_direc ssh_proxy",
+    "jupyter": "jupyter_proxy ssh_proxy",
+    "jupyter_proxy": "jupyter_proxy ssh_proxy",
+    "jupyter_direct": "jupyter_direc ssh_direc ssh_proxy",
+}
 
 
 @dataclass
@@ -126,7 +133,7 @@ def _docker_options(text: str) -> list[tuple[str, str]]:
     except ValueError:
         raise refusal(400, "invalid_args", "Invalid args: env cannot be parsed") from None
     pairs: list[tuple[str, str]] = []
-    for flag, value in zip(words, words[1:], strict=False):
+    for flag, value in pairwise(words):
         if flag == "-e" and "=" in value:
             name, _, content = value.partition("=")
             pairs.append((name, content))

@@ -82,7 +82,7 @@ def _rent(call: Call, ask_id: int, order: Order) -> Json:
 
 
 def _unavailable(call: Call, offer: Offer, order: Order, *, low_bid: bool) -> Json:
-    """The GPUs are held by stronger claims: an error, and by a quirk a stopped instance that bills with or without one."""
+    """The GPUs are held by stronger claims: an error, or by a quirk a stopped instance that bills."""
     gone = refusal(
         410,
         "no_such_ask",

@@ -12,8 +12,9 @@ _OPS = {"eq": eq, "gte": ge, "lte": le, "gt": gt, "lt": lt}
 def allowed(permissions: Mapping[str, Any] | None, endpoint: Endpoint, arguments: Mapping[str, Any]) -> bool:
     """Whether a key may call an endpoint with these arguments.
 
-    ``permissions`` has the form of the platform's permission files: ``{"api": {category: {endpoint: {"constraints": {...}}}}}``; an empty
-    category allows all of its endpoints; None allows everything.
+    ``permissions`` has the form of the platform's permission files:
+    ``{"api": {category: {endpoint: {"constraints": {...}}}}}``. An empty category allows all of its endpoints; None
+    allows everything.
     """
     if permissions is None:
         return True

@@ -35,7 +35,7 @@ def contract_view(world: World, contract: Contract) -> dict[str, Any]:
 
 
 def cost_view(world: World, contract_id: int) -> dict[str, Any]:
-    """What one contract or volume has cost: ``*_pico`` in whole picodollars, ``*_s`` in seconds, ``*_bytes`` in bytes."""
+    """What one contract or volume has cost: ``*_pico`` in picodollars, ``*_s`` in seconds, ``*_bytes`` in bytes."""
     ledger = world.meter.ledger(contract_id)
     view: dict[str, Any] = {f"{kind}_pico": ledger.total(kind) for kind in KINDS}
     quantities = {"gpu_s": "gpu", "disk_s": "disk", "received_bytes": "bwd", "sent_bytes": "bwu"}

@@ -4,11 +4,12 @@ from remote_gpu_trainer.emulator.http.calls import Answer, Call, Endpoint, refus
 from remote_gpu_trainer.emulator.money import usd
 
 SETTABLE = frozenset(
-    {
-        "normalized_email", "username", "fullname", "ssh_key", "billaddress_line1", "billaddress_line2", "billaddress_city", "billaddress_zip",
-        "billaddress_country", "billaddress_taxinfo", "balance_threshold_enabled", "balance_threshold", "autobill_threshold", "phone_number", "tfa_enabled",
-    }
-)  # fmt: skip
+    (
+        "normalized_email username fullname ssh_key billaddress_line1 billaddress_line2 billaddress_city "
+        "billaddress_zip billaddress_country billaddress_taxinfo balance_threshold_enabled balance_threshold "
+        "autobill_threshold phone_number"
+    ).split()
+)
 
 
 def current(call: Call) -> Answer:
