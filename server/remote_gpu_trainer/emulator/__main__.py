@@ -9,22 +9,9 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from remote_gpu_trainer.emulator.boxes import BoxLike, BoxOrder, MakeBox, NullBox
-from remote_gpu_trainer.emulator.engine import Engine
-from remote_gpu_trainer.emulator.http.app import make_app
-from remote_gpu_trainer.emulator.http.control import PREFIX
-from remote_gpu_trainer.emulator.server import LOOPBACK, Connections, listen, make_server
-from remote_gpu_trainer.emulator.world import Setup, World
-
-
-def real_boxes() -> MakeBox:
-    """A maker of boxes with SSH, files and processes."""
-    from remote_gpu_trainer.emulator.box import Box, BoxSpec  # paramiko takes 0.4 s: only for real boxes
-
-    def make(order: BoxOrder) -> BoxLike:
-        return Box(BoxSpec(**vars(order)))
-
-    return make
+from remote_gpu_trainer.emulator.book import LEAST_OFFERS
+from remote_gpu_trainer.emulator.service import Ready, run
+from remote_gpu_trainer.emulator.world import Setup
 
 
 def parser() -> argparse.ArgumentParser:
@@ -36,7 +23,7 @@ def parser() -> argparse.ArgumentParser:
     )
     arguments.add_argument("--seed", type=int, default=7, help="the market is drawn from it (first start only)")
     arguments.add_argument("--speed", type=float, default=1.0, help="emulated seconds per real second; 0 stands still")
-    arguments.add_argument("--offers", type=int, default=64, help="least number of offers (first start only)")
+    arguments.add_argument("--offers", type=int, default=LEAST_OFFERS, help="least number of offers (first start only)")
     arguments.add_argument(
         "--ssh",
         choices=("paramiko", "openssh", "none"),
@@ -52,45 +39,16 @@ def parser() -> argparse.ArgumentParser:
     return arguments
 
 
-async def serve(options: argparse.Namespace) -> None:
-    """Run until a signal comes."""
-    make_box: MakeBox = NullBox if options.ssh == "none" else real_boxes()
-    setup = Setup(
-        options.state, options.seed, options.speed, time.time(), options.ssh, options.isolation, options.offers
-    )
-    world = World(setup, make_box)
-    engine, connections = Engine(world), Connections()
-    listener = listen(options.port)
-    world.url = f"http://{LOOPBACK}:{listener.getsockname()[1]}"
-    server = make_server(make_app(engine, connections), connections)
-    engine.wake()
-    serving = asyncio.create_task(server.serve([listener]))
-    while not server.started and not serving.done():  # noqa: ASYNC110  # uvicorn has a flag and no event for it
-        await asyncio.sleep(0.005)
-    announce(world, as_json=options.json)
-    try:
-        await serving
-    finally:
-        await engine.close()
-
-
-def announce(world: World, *, as_json: bool) -> None:
+def announce(ready: Ready, folder: Path, *, as_json: bool) -> None:
     """Say where it answers and with which keys."""
-    key = next(k.key for k in world.account.keys if not k.deleted)
-    ready = {
-        "url": world.url,
-        "api_key": key,
-        "account_id": world.account.id,
-        "control_url": world.url + PREFIX,
-        "control_token": world.control_token,
-    }
     if as_json:
-        sys.stdout.write(json.dumps(ready) + "\n")
+        sys.stdout.write(json.dumps(ready.to_json()) + "\n")
     else:
         sys.stdout.write(
-            f"A local vast.ai answers at {world.url}\n  export VAST_URL={world.url}\n  export VAST_API_KEY={key}\n"
-            f"Control surface: {ready['control_url']}  token {world.control_token}\n"
-            f"Ctrl-C ends it; the folder {world.setup.folder} keeps its state.\n"
+            f"A local vast.ai answers at {ready.url}\n"
+            f"  export VAST_URL={ready.url}\n  export VAST_API_KEY={ready.api_key}\n"
+            f"Control surface: {ready.control_url}  token {ready.control_token}\n"
+            f"Ctrl-C ends it; the folder {folder} keeps its state.\n"
         )
     sys.stdout.flush()
 
@@ -98,9 +56,12 @@ def announce(world: World, *, as_json: bool) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Parse the command line and serve. Returns the exit status."""
     options = parser().parse_args(argv)
+    setup = Setup(
+        options.state, options.seed, options.speed, time.time(), options.ssh, options.isolation, options.offers
+    )
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        asyncio.run(serve(options))
+        asyncio.run(run(setup, options.port, lambda ready: announce(ready, options.state, as_json=options.json)))
     except KeyboardInterrupt:
         return 0
     return 0

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from remote_gpu_trainer.emulator.gpus import MODELS, GpuModel
 
 DAY_S = 86_400.0
-LEAST_OFFERS = 64
+LEAST_OFFERS = 96
 _DRIVERS = (
     (11.8, "520.61.05"),
     (12.2, "535.183.01"),

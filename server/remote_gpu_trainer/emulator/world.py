@@ -9,7 +9,7 @@ from typing import Any
 
 from remote_gpu_trainer.emulator.account import Account, open_account
 from remote_gpu_trainer.emulator.auction import Floor, Stranger
-from remote_gpu_trainer.emulator.book import Machine, draw_book
+from remote_gpu_trainer.emulator.book import LEAST_OFFERS, Machine, draw_book
 from remote_gpu_trainer.emulator.boxes import BoxOrder, Fleet, MakeBox
 from remote_gpu_trainer.emulator.clock import Clock
 from remote_gpu_trainer.emulator.contracts import Contract, Phase
@@ -34,7 +34,7 @@ class Setup:
     opened_at: float
     ssh: str = "paramiko"
     isolation: str = "auto"
-    offers: int = 64
+    offers: int = LEAST_OFFERS
 
 
 @dataclass
