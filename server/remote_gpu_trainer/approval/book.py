@@ -11,11 +11,11 @@ from typing import Self
 from pydantic import JsonValue
 
 from remote_gpu_trainer.approval.clockguard import ClockGuard
+from remote_gpu_trainer.approval.grant import grant, grant_signed
 from remote_gpu_trainer.approval.judge import Desk, judge, to_destroy, to_rent
 from remote_gpu_trainer.approval.keyfile import private_key_bytes
-from remote_gpu_trainer.approval.refusal import effect_of, subject_of
+from remote_gpu_trainer.approval.refusal import subject_of
 from remote_gpu_trainer.approval.rows import (
-    binding_of,
     consent_of,
     end,
     find,
@@ -24,7 +24,7 @@ from remote_gpu_trainer.approval.rows import (
     request_of,
     undecided,
 )
-from remote_gpu_trainer.approval.token import mint, seal
+from remote_gpu_trainer.approval.sshkeys import AllowedSigner
 from remote_gpu_trainer.database.file import Database
 from remote_gpu_trainer.database.rows import insert_intent, insert_lease
 from remote_gpu_trainer.database.text import dump, stamp
@@ -138,22 +138,24 @@ class SqliteApprovalBook:
             ConsentError: it is not open any more, or the stored plan was altered.
         """
         with self._desk() as desk:
-            known = request_of(desk.row(approval))
-            problem = _why_not_approved(known)
-            if problem is None:
-                desk.db.execute(
-                    "UPDATE approvals SET state = ?, decided_at = ?, channel = ?, assurance = ? WHERE id = ?",
-                    (ApprovalState.APPROVED, stamp(desk.now), channel, assurance, approval),
-                )
-                row = desk.row(approval)
-                token, salt = mint(), secrets.token_bytes(16)
-                sealed = seal(token, key=self._key, salt=salt, binding=binding_of(request_of(row)))
-                desk.db.execute(
-                    "UPDATE approvals SET token_salt = ?, token_hash = ? WHERE id = ?", (salt, sealed, approval)
-                )
-                log(desk.db, desk.now, row, "approved", {"channel": channel.value, "assurance": assurance.value})
-                return token
-        raise problem
+            granted = grant(desk, approval, channel=channel, assurance=assurance, key=self._key)
+        return _minted(granted)
+
+    def approve_signed(self, approval: ApprovalId, armored: str, *, signers: tuple[AllowedSigner, ...]) -> str:
+        """Mint the token for a security key's signature over ``statement_of`` the request, at level ``hardware``.
+
+        Args:
+            approval: Which request.
+            armored: What ``ssh-keygen -Y sign`` wrote.
+            signers: The pinned keys.
+
+        Raises:
+            InvalidRequest: there is no such request.
+            ConsentError: the signature is not accepted, or the request is not open any more.
+        """
+        with self._desk() as desk:
+            granted = grant_signed(desk, approval, armored, signers=signers, key=self._key)
+        return _minted(granted)
 
     def decline(self, approval: ApprovalId, *, channel: Channel, reason: str) -> None:
         """Record a no, also after a yes whose token was not used.
@@ -273,24 +275,7 @@ def _accepted(verdict: ApprovalRequest | TokenRejected) -> ApprovalRequest:
     return verdict
 
 
-def _why_not_approved(request: ApprovalRequest) -> ConsentError | None:
-    effect = effect_of(request.plan.action)
-    if request.plan.digest != request.plan_digest:
-        return ConsentError(
-            f"the stored plan of approval {request.id!r} was altered: it no longer has the digest it was asked under",
-            next_step="trust nothing in this approval; ask again",
-            effect=effect,
-        )
-    if request.state is ApprovalState.APPROVED:
-        return ConsentError(
-            f"approval {request.id!r} was approved already, and a token is minted once",
-            next_step="use that token, or decline and ask again",
-            effect=effect,
-        )
-    if request.state is not ApprovalState.OPEN:
-        return ConsentError(
-            f"approval {request.id!r} is {request.state}" + (f": {request.reason}" if request.reason else ""),
-            next_step="ask for a new approval",
-            effect=effect,
-        )
-    return None
+def _minted(granted: str | ConsentError) -> str:
+    if isinstance(granted, ConsentError):
+        raise granted
+    return granted

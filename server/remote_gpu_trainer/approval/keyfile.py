@@ -3,6 +3,7 @@
 import os
 import secrets
 import stat
+from contextlib import suppress
 from pathlib import Path
 
 from remote_gpu_trainer.errors import ConfigError
@@ -42,8 +43,13 @@ def private_key_bytes(path: Path, size: int) -> bytes:
     return content
 
 
-def _make(path: Path, content: bytes) -> None:
-    # Written whole under another name and then linked: a reader never sees half a key, and the first one wins.
+def write_private(path: Path, content: bytes) -> None:
+    """Write a file whole, with mode 0600, or leave what was there. It is on disk when this returns.
+
+    Raises:
+        FileExistsError: there is a file of that name already.
+        OSError: it could not be written.
+    """
     draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     descriptor = os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
     try:
@@ -51,9 +57,17 @@ def _make(path: Path, content: bytes) -> None:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        try:
-            os.link(draft, path)
-        except FileExistsError:
-            return
+        # A link and not a rename: a reader never sees half a file, and the first writer wins.
+        os.link(draft, path)
     finally:
         draft.unlink()
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def _make(path: Path, content: bytes) -> None:
+    with suppress(FileExistsError):  # another process made it meanwhile, and its key is the one
+        write_private(path, content)

@@ -16,6 +16,8 @@ def visible(text: str) -> str:
     Controls, line ends, bidirectional and zero-width characters, unusual spaces, fillers, variation selectors and
     piled-up marks are written out; a backslash is doubled, so that what is written out cannot be forged.
     """
+    if text.isascii() and text.isprintable() and "\\" not in text:
+        return text
     shown: list[str] = []
     marks = 0
     for character in text:

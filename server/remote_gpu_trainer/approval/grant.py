@@ -1,0 +1,101 @@
+"""Turning a person's yes into the one token of a request."""
+
+import secrets
+
+from pydantic import JsonValue
+
+from remote_gpu_trainer.approval.judge import Desk
+from remote_gpu_trainer.approval.refusal import effect_of
+from remote_gpu_trainer.approval.rows import binding_of, log, request_of
+from remote_gpu_trainer.approval.sshkeys import AllowedSigner
+from remote_gpu_trainer.approval.sshsig import verify_signature
+from remote_gpu_trainer.approval.statement import statement_of
+from remote_gpu_trainer.approval.token import mint, seal
+from remote_gpu_trainer.database.text import stamp
+from remote_gpu_trainer.domain.approvals import ApprovalRequest, ApprovalState, AssuranceLevel, Channel
+from remote_gpu_trainer.domain.ids import ApprovalId
+from remote_gpu_trainer.errors import ConsentError
+
+_COUNTER = "signature-counter/"
+
+
+def grant(
+    desk: Desk, approval: ApprovalId, *, channel: Channel, assurance: AssuranceLevel, key: bytes, by: str | None = None
+) -> str | ConsentError:
+    """The token, or why there is none. ``by`` names the signer, where one signed.
+
+    Raises:
+        InvalidRequest: there is no such request.
+    """
+    problem = _why_not(request_of(desk.row(approval)))
+    if problem is not None:
+        return problem
+    desk.db.execute(
+        "UPDATE approvals SET state = ?, decided_at = ?, channel = ?, assurance = ? WHERE id = ?",
+        (ApprovalState.APPROVED, stamp(desk.now), channel, assurance, approval),
+    )
+    row = desk.row(approval)
+    token, salt = mint(), secrets.token_bytes(16)
+    sealed = seal(token, key=key, salt=salt, binding=binding_of(request_of(row)))
+    desk.db.execute("UPDATE approvals SET token_salt = ?, token_hash = ? WHERE id = ?", (salt, sealed, approval))
+    facts: dict[str, JsonValue] = {"channel": channel.value, "assurance": assurance.value}
+    log(desk.db, desk.now, row, "approved", facts if by is None else {**facts, "signer": by})
+    return token
+
+
+def grant_signed(
+    desk: Desk, approval: ApprovalId, armored: str, *, signers: tuple[AllowedSigner, ...], key: bytes
+) -> str | ConsentError:
+    """The token for a security key's signature, whose counter is kept in the same transaction.
+
+    Raises:
+        InvalidRequest: there is no such request.
+    """
+    row = desk.row(approval)
+    request = request_of(row)
+    seen = {
+        str(name).removeprefix(_COUNTER): int(value)
+        for name, value in desk.db.execute("SELECT name, value FROM pins WHERE name LIKE ?", (f"{_COUNTER}%",))
+    }
+    try:
+        signature = verify_signature(armored, statement_of(request), signers=signers, last_counters=seen)
+    except ConsentError as problem:
+        log(desk.db, desk.now, row, "signature-refused")
+        return problem
+    granted = grant(
+        desk,
+        approval,
+        channel=Channel.TERMINAL,
+        assurance=AssuranceLevel.HARDWARE,
+        key=key,
+        by=f"{signature.signer} {signature.fingerprint}",
+    )
+    if isinstance(granted, str):
+        desk.db.execute(
+            "INSERT INTO pins (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+            (_COUNTER + signature.fingerprint, str(signature.counter)),
+        )
+    return granted
+
+
+def _why_not(request: ApprovalRequest) -> ConsentError | None:
+    effect = effect_of(request.plan.action)
+    if request.plan.digest != request.plan_digest:
+        return ConsentError(
+            f"the stored plan of approval {request.id!r} was altered: it no longer has the digest it was asked under",
+            next_step="trust nothing in this approval; ask again",
+            effect=effect,
+        )
+    if request.state is ApprovalState.APPROVED:
+        return ConsentError(
+            f"approval {request.id!r} was approved already, and a token is minted once",
+            next_step="use that token, or decline and ask again",
+            effect=effect,
+        )
+    if request.state is not ApprovalState.OPEN:
+        return ConsentError(
+            f"approval {request.id!r} is {request.state}" + (f": {request.reason}" if request.reason else ""),
+            next_step="ask for a new approval",
+            effect=effect,
+        )
+    return None
