@@ -234,6 +234,12 @@ class Fleet:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
+    def background(self, work: Callable[[], None]) -> None:
+        """Do something slow with files in a thread; :meth:`settled` waits for it."""
+        task = asyncio.get_running_loop().create_task(asyncio.to_thread(work))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
     async def settled(self) -> None:
         """Wait until nothing is starting or stopping."""
         while self._tasks:

@@ -8,6 +8,7 @@ from remote_gpu_trainer.emulator.contracts import Phase
 from remote_gpu_trainer.emulator.lifecycle import Lifecycle
 from remote_gpu_trainer.emulator.meter import burn_rate, disk_rate
 from remote_gpu_trainer.emulator.money import pico
+from remote_gpu_trainer.emulator.transfers import Transfers
 from remote_gpu_trainer.emulator.world import World
 
 TICK_S = 0.05
@@ -33,6 +34,7 @@ class Engine:
     def __init__(self, world: World) -> None:
         self.world = world
         self.life = Lifecycle(world)
+        self.transfers = Transfers(world)
         self._tick: asyncio.Task[None] | None = None
 
     def next_due(self) -> Due | None:
@@ -47,6 +49,9 @@ class Engine:
         market = self.world.floor.next_event()
         if market is not None and (best is None or market < best.at):
             best = Due(market, self.life.market_step)
+        copying = self.transfers.next_event()
+        if copying is not None and (best is None or copying < best.at):
+            best = Due(copying, self.transfers.step)
         for due in self._account_dues():
             if best is None or due.at < best.at:
                 best = due

@@ -1,4 +1,4 @@
-"""What the live platform does beside its documentation (seen by others, 2026): switches that are on by default."""
+"""What the live platform does beside its documentation (seen by others, 2026): switches, on by default."""
 
 from dataclasses import dataclass
 
@@ -9,6 +9,7 @@ class Quirk:
 
     name: str
     what: str
+    default: bool = True
 
 
 ALL = (
@@ -34,6 +35,11 @@ ALL = (
         "Without cancel_unavail an unavailable offer becomes a stopped instance that bills; off: 410.",
     ),
     Quirk("expired-deleted", "Instances past their end date are deleted after 48 hours."),
+    Quirk(
+        "stopped-copy-fails",
+        "The machine-level rsync of a stopped instance fails with Unknown module, as some report.",
+        default=False,
+    ),
     Quirk("lively-market", "Strangers rent, bid and leave."),
 )
 NAMES = frozenset(quirk.name for quirk in ALL)
@@ -43,7 +49,7 @@ class Quirks:
     """The switches. ``state`` maps every name to on or off."""
 
     def __init__(self, state: dict[str, bool] | None = None) -> None:
-        self.state = {quirk.name: True for quirk in ALL} | (state or {})
+        self.state = {quirk.name: quirk.default for quirk in ALL} | (state or {})
 
     def on(self, name: str) -> bool:
         """Whether a quirk is on. Raises KeyError for a name that is none."""

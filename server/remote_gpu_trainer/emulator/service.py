@@ -87,7 +87,7 @@ class Emulator:
         speed: float = 60.0,
         ssh: str = "paramiko",
         isolation: str = "auto",
-        offers: int = 64,
+        offers: int = LEAST_OFFERS,
     ) -> None:
         self._setup = Setup(folder, seed, speed, time(), ssh, isolation, offers)
         self._thread = threading.Thread(target=self._serve, name="vast-emulator", daemon=True)

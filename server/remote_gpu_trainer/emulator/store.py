@@ -39,6 +39,11 @@ class Store:
         rows = self._db.execute("SELECT id, body FROM docs WHERE kind = ? ORDER BY id", (kind,)).fetchall()
         return {ident: json.loads(body) for ident, body in rows}
 
+    def delete(self, kind: str, ident: str) -> None:
+        """Remove one document."""
+        self._db.execute("DELETE FROM docs WHERE kind = ? AND id = ?", (kind, ident))
+        self._last.pop((kind, ident), None)
+
     def close(self) -> None:
         """Let go of the file."""
         self._db.close()

@@ -179,6 +179,12 @@ class World:
         volumes = sum(disk_rate(v.storage_cost, v.disk_gb) for v in self.volumes.values() if v.deleted_at is None)
         return volumes + sum(burn_rate(c) for c in self.live)
 
+    def cloud_folder(self, connection: int) -> Path:
+        """The folder that stands for a cloud connection's bucket."""
+        folder = self.setup.folder / "clouds" / str(connection)
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
     def box_order(self, contract: Contract) -> BoxOrder:
         """What the contract's box is made from."""
         machine = self.machine_of(contract)
@@ -204,6 +210,10 @@ class World:
             isolation=self.setup.isolation,
             ssh=self.setup.ssh,
         )
+
+    def forget(self, kind: str, ident: str) -> None:
+        """Remove a document from disk that is gone from memory."""
+        self.store.delete(kind, ident)
 
     def save(self, *, everything: bool = False) -> None:
         """Write what changed to disk; done when it returns."""

@@ -12,13 +12,17 @@ from remote_gpu_trainer.emulator.engine import Engine
 from remote_gpu_trainer.emulator.http import (
     billing,
     control,
+    copies,
     instances,
     keys,
+    lists,
     offers,
     rent,
     results,
     state,
+    templates,
     users,
+    vault,
     volumes,
 )
 from remote_gpu_trainer.emulator.http.calls import Endpoint
@@ -35,6 +39,10 @@ ENDPOINTS: list[Endpoint] = [
     *volumes.ROUTES,
     *users.ROUTES,
     *instances.ROUTES,
+    *templates.ROUTES,
+    *vault.ROUTES,
+    *copies.ROUTES,
+    *lists.ROUTES,
 ]
 """All routes that need a key."""
 

@@ -101,6 +101,13 @@ class Control:
             puppet.send_away(self.engine, int(body["id"]))
         return {"strangers": [s.to_json() for s in self.world.floor.strangers.values()]}
 
+    async def connections(self, request: Request, body: Json) -> Any:
+        """Add a cloud connection (``cloud_type``, ``name``); its bucket is a folder that the answer names."""
+        number = 1000 + self.world.account.fresh_id() % 1000
+        found = {"id": number, "cloud_type": str(body.get("cloud_type", "s3")), "name": str(body.get("name", "bucket"))}
+        self.world.account.connections.append(found)
+        return found | {"folder": str(self.world.cloud_folder(number))}
+
     async def machines(self, request: Request, body: Json) -> Any:
         """Change one machine's figures (POST): prices, ``listed_until``, ``online`` and the like."""
         return puppet.set_machine(self.engine, int(request.path_params["id"]), body)
@@ -144,6 +151,7 @@ def routes(engine: Engine) -> list[Route]:
         ("/account", control.account, ["GET", "POST"]),
         ("/keys", control.keys, ["POST"]),
         ("/strangers", control.strangers, ["GET", "POST", "DELETE"]),
+        ("/connections", control.connections, ["POST"]),
         ("/machines/{id:int}", control.machines, ["GET", "POST"]),
     ]
     return [Route(PREFIX + path, guarded(work), methods=methods) for path, work, methods in table]

@@ -26,10 +26,11 @@ def show_retired(call: Call) -> Answer:
     """``GET /api/v0/instances/``: retired with 410 (seen live 2026)."""
     if call.world.quirks.on("v0-list-retired"):
         raise refusal(410, "deprecated_endpoint", "This endpoint is deprecated. Use GET /api/v1/instances/ instead.")
-    return Answer({"instances": _visible_rows(call)})
+    return Answer({"instances": visible_rows(call)})
 
 
-def _visible_rows(call: Call) -> list[Json]:
+def visible_rows(call: Call) -> list[Json]:
+    """All instances that reads show now."""
     shown = [c for c in call.world.contracts.values() if is_visible(c, call.world.now)]
     call.world.count_bytes(shown)
     return [instance_row(call.world, c) for c in shown]
@@ -37,7 +38,7 @@ def _visible_rows(call: Call) -> list[Json]:
 
 def show_page(call: Call) -> Answer:
     """``GET /api/v1/instances/``: filters, order, columns, at most 25 rows a page with a keyset token."""
-    rows = _visible_rows(call)
+    rows = visible_rows(call)
     known = frozenset(instance_columns())
     try:
         filters = as_filters(call.json_query("select_filters", {}))
@@ -122,7 +123,7 @@ _FILTERABLE = (
 
 def filters(call: Call) -> Answer:
     """``GET /api/v0/instances/filters/``: distinct values, as the CLI reads them for its panel."""
-    rows = _visible_rows(call)
+    rows = visible_rows(call)
     distinct = {(r["actual_status"], r["verification"], r["gpu_name"]) for r in rows}
     keys = ("actual_status", "verification", "gpu_name")
     return Answer(
