@@ -1,10 +1,11 @@
 """Rules on secrets: never in what the platform stores, never on a stranger's disk."""
 
+from collections.abc import Mapping
 from itertools import chain
 
 from remote_gpu_trainer.rules.base import Rule, Severity, Trip, on
 from remote_gpu_trainer.rules.facts import PushFacts, RentFacts, SecretSighting, StartFacts
-from remote_gpu_trainer.rules.secrets import find_secrets
+from remote_gpu_trainer.rules.secrets import find_secrets, find_secrets_in_value
 
 
 def _places(sightings: tuple[SecretSighting, ...]) -> str:
@@ -13,17 +14,18 @@ def _places(sightings: tuple[SecretSighting, ...]) -> str:
     return f"looks like a credential: {'; '.join(named)}{more}"
 
 
+def _in_env(env: Mapping[str, str]) -> tuple[SecretSighting, ...]:
+    return tuple(chain.from_iterable(find_secrets_in_value(name, value) for name, value in env.items()))
+
+
 def _stored_by_platform(facts: RentFacts) -> Trip | None:
     texts = [("onstart", facts.onstart), ("args", facts.args), ("image", facts.image or "")]
-    texts += [(f"env {name}", value) for name, value in facts.env.items()]
-    found = tuple(chain.from_iterable(find_secrets(text, place) for place, text in texts))
+    found = tuple(chain.from_iterable(find_secrets(text, place) for place, text in texts)) + _in_env(facts.env)
     return Trip(_places(found)) if found else None
 
 
 def _in_command(facts: StartFacts) -> Trip | None:
-    texts = [("command", " ".join(facts.job.argv))]
-    texts += [(f"env {name}", value) for name, value in facts.job.env.items()]
-    found = (*facts.secrets, *chain.from_iterable(find_secrets(text, place) for place, text in texts))
+    found = facts.secrets + find_secrets(" ".join(facts.job.argv), "command") + _in_env(facts.job.env)
     return Trip(_places(found)) if found else None
 
 

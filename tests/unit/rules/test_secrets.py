@@ -1,0 +1,144 @@
+"""A planted credential is found wherever it stands; ordinary files raise no alarm."""
+
+import base64
+import gzip
+import importlib.util
+import zlib
+from pathlib import Path
+
+import pytest
+
+from remote_gpu_trainer.rules.secrets import find_secrets, find_secrets_in_value
+
+HF = "hf_" + "QwErTyUiOpAsDfGhJkLzXcVbNmQwErTyUi"
+HEX = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b"
+AWS = "AKIA" + "Q7WERTYUIOPASDFG"
+AWS_SECRET = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYzT9aQ8kLmN"
+RANDOM = "pZ7vK2mQ9xT4rB8nL5wY"
+PEM = "-----BEGIN OPENSSH PRIVATE KEY-----"
+
+
+def b64(text: str) -> str:
+    return base64.b64encode(text.encode()).decode()
+
+
+def gz(text: str) -> str:
+    return base64.b64encode(gzip.compress(text.encode())).decode()
+
+
+PLANTED: list[str] = [
+    f"export HF_TOKEN={HF}",
+    f"export HF_TOKEN='{HF}'",
+    f"huggingface-cli login --token {HF}",
+    f"from huggingface_hub import login; login('{HF}')",
+    f"WANDB_API_KEY={HEX}",
+    f"wandb login {HEX} # WANDB_API_KEY={HEX}",
+    f"aws_access_key_id = {AWS}",
+    f"AWS_SECRET_ACCESS_KEY={AWS_SECRET}",
+    f'aws_secret_access_key = "{AWS_SECRET}"',
+    f'{{"secretAccessKey": "{AWS_SECRET}"}}',
+    f'"source": ["api_key = \\"{RANDOM}\\"\\n"]',
+    f"password: {RANDOM}",
+    f"PGPASSWORD={RANDOM} psql",
+    f"mysql://root:{RANDOM}@db.internal/train",
+    "postgres://ada:hunter22@db.internal/train",
+    f"git clone https://ada:{HF}@huggingface.co/ada/model",
+    f"git clone https://oauth2:glpat-{RANDOM}@gitlab.com/a/b",
+    f"curl -H 'Authorization: Bearer {RANDOM}{RANDOM}' https://api.example.org",
+    f"machine api.wandb.ai login user password {HEX}",
+    f"-u ada -p {RANDOM} docker.io",
+    f"docker login -u ada -p dckr_pat_{RANDOM}",
+    f"docker login --password {RANDOM}",
+    PEM,
+    "-----BEGIN RSA PRIVATE KEY-----",
+    "-----BEGIN PRIVATE KEY-----\\nMIIE",
+    f"ghp_{'aB3dE5' * 6}",
+    f"github_pat_{'aB3dE5gH7' * 6}",
+    f"sk-ant-api03-{RANDOM}{RANDOM}",
+    f"OPENAI_API_KEY=sk-proj-{RANDOM}{RANDOM}",
+    f"AIza{'SyB7x' * 7}",
+    f"xoxb-123456789012-{RANDOM}",
+    f"sk_live_{RANDOM}{RANDOM}",
+    f"pypi-AgEIcHlwaS5vcmc{RANDOM}{RANDOM}",
+    f"//registry.npmjs.org/:_authToken=npm_{'aB3dE5' * 6}",
+    f"eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0NTY3ODkwIn0.{RANDOM}{RANDOM}",
+    f"echo {b64(f'export HF_TOKEN={HF}')} | base64 -d | sh",
+    f"echo {gz(f'export HF_TOKEN={HF}' + chr(10) + 'python train.py')} | base64 -d | gunzip | sh",
+    f"python -c 'exec(zlib.decompress(b64decode({b64('x')!r})))' {gz(gz(f'AWS_SECRET_ACCESS_KEY={AWS_SECRET}'))}",
+    f"echo {b64(b64(f'TOKEN={HF}'))} | base64 -d | base64 -d | sh",
+    f"image: registry.example/ada:{HF}",
+    f"VAST_API_KEY={HEX}{HEX[:24]}",
+    f"client_secret={RANDOM}",
+    "AZURE_STORAGE_CONNECTION_STRING=DefaultEndpointsProtocol=https;AccountName=a;AccountKey=" + AWS_SECRET + "==",
+    base64.b64encode(zlib.compress(f"password={RANDOM}".encode() * 2)).decode(),
+]
+
+
+@pytest.mark.parametrize("line", PLANTED, ids=range(len(PLANTED)))
+def test_a_planted_credential_is_found_and_its_value_not_kept(line: str) -> None:
+    found = find_secrets(f"#!/bin/sh\n{line}\n", "onstart")
+
+    assert [sighting.place for sighting in found] == ["onstart line 2"] * len(found)
+    assert found
+    for value in (HF, HEX, AWS, AWS_SECRET, RANDOM):
+        assert value not in str(found)
+
+
+def test_there_are_at_least_40_forms() -> None:
+    assert len(set(PLANTED)) >= 40
+
+
+ORDINARY = [
+    "export HF_TOKEN=$HF_TOKEN",
+    'export HF_TOKEN="${HF_TOKEN}"',
+    "token = os.environ['HF_TOKEN']",
+    "password: <your password>",
+    "api_key=YOUR_API_KEY_HERE_1234",
+    "tokenizer = AutoTokenizer.from_pretrained('gpt2-medium-355M')",
+    "max_tokens=4096",
+    "token_embedding_weight: model.embed_tokens.0.weight",
+    "pip install torch==2.4.0 --index-url https://download.pytorch.org/whl/cu124",
+    "sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
+    "git checkout 9f86d081884c7d659a2feaa0c55ad015a3bf4f1b",
+    "rsync -e 'ssh -p 33526' root@203.0.113.7:/workspace .",
+    "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIKpZ7vK2mQ9xT4rB8nL5wYpZ7vK2mQ9xT4rB8nL5wY ada@example",
+    "docker run -p 8080:8080 image",
+    "mkdir -p /workspace/run-2026-08-14",
+    "https://user@example.org/path",
+    "password = getpass.getpass('password 1: ')",
+    "secret_env: [HF_TOKEN, WANDB_API_KEY]",
+]
+
+
+@pytest.mark.parametrize("line", ORDINARY)
+def test_an_ordinary_line_raises_no_alarm(line: str) -> None:
+    assert find_secrets(line, "x") == ()
+
+
+def sources(package: str) -> list[Path]:
+    spec = importlib.util.find_spec(package)
+    assert spec is not None and spec.origin is not None
+    return sorted(Path(spec.origin).parent.rglob("*.py"))
+
+
+def test_200_ordinary_scripts_of_installed_packages_raise_no_alarm() -> None:
+    files = [path for package in ("numpy", "paramiko", "typer", "rich", "tenacity") for path in sources(package)]
+    chosen = [path for path in files if "tests" not in path.parts and path.stat().st_size < 60_000][:260]
+    assert len(chosen) >= 200
+
+    alarms = {
+        path.name: found for path in chosen if (found := find_secrets(path.read_text(encoding="utf-8"), path.name))
+    }
+
+    assert alarms == {}
+
+
+def test_the_name_of_a_variable_counts() -> None:
+    assert find_secrets_in_value("WANDB_API_KEY", HEX)[0].place == "env WANDB_API_KEY"
+    assert find_secrets_in_value("COMMIT", HEX) == ()
+
+
+def test_a_bomb_of_zeros_is_cut_and_ends() -> None:
+    bomb = base64.b64encode(gzip.compress(b"\0" * 50_000_000)).decode()
+
+    assert find_secrets(f"echo {bomb} | base64 -d", "onstart") == ()
