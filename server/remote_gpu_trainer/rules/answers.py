@@ -84,7 +84,7 @@ VAST29 = Rule(
     name="absence-believed-unconfirmed",
     severity=Severity.BLOCK,
     symptom="An instance is written off as gone, and goes on billing; or a second one is rented in its place.",
-    cause="A missing instance answers 200 with null, a foreign one 404, and a bad or revoked key can answer 404 too. "
+    cause="A missing instance answers 200 with null and a foreign one 404; so, at times, does a bad key. "
     "The old list is retired with 410; read as empty it has started storms of launches. An instance can show again "
     "shortly after its delete.",
     example="The key is rotated; every instance answers 404; the program rents them all again.",
@@ -137,11 +137,11 @@ VAST31 = Rule(
     name="create-repeated-after-timeout",
     severity=Severity.BLOCK,
     symptom="Two instances run where one was wanted.",
-    cause="Create has no idempotency field, and two purchases of one offer can both be accepted. The official SDK "
-    "repeats every verb on timeouts and 5xx, create included.",
+    cause="Nothing in a create call makes it count once, and a second purchase of the same offer may be accepted. "
+    "The official SDK repeats all verbs after timeouts and 5xx, this one too.",
     example="The first answer is lost after 30 s, the retry succeeds, and both bill.",
     fix="label each create with its lease, list by that label after a doubtful answer, adopt what is there, and repeat "
-    "only when it is provably absent after a settling time; poll_status does that",
+    "only once whole listings have shown for a while that there is nothing; poll_status does that",
     unless="the earlier create has a settled outcome",
     source="official SDK 1.9.1, 2026-08; seen live by others, 2026",
     waivable=False,

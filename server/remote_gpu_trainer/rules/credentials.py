@@ -19,7 +19,12 @@ def _in_env(env: Mapping[str, str]) -> tuple[SecretSighting, ...]:
 
 
 def _stored_by_platform(facts: RentFacts) -> Trip | None:
-    texts = [("onstart", facts.onstart), ("args", facts.args), ("image", facts.image or "")]
+    texts = (
+        ("onstart", facts.onstart),
+        ("args", facts.args),
+        ("image", facts.image or ""),
+        ("image login", facts.image_login or ""),
+    )
     found = tuple(chain.from_iterable(find_secrets(text, place) for place, text in texts)) + _in_env(facts.env)
     return Trip(_places(found)) if found else None
 

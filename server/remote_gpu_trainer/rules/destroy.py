@@ -42,8 +42,8 @@ VAST2 = Rule(
     symptom="After the teardown the checkpoints are gone for good.",
     cause="Destroy deletes the container's disk, and the platform has no shared filesystem to fall back on.",
     example="A script that destroys in its 'finally' branch does so after a failed download, too.",
-    fix="copy_out, verify_local until it passes, and only then destroy; a failed copy parks the machine with its cost "
-    "in sight",
+    fix="copy_out, verify_local until it passes, and only then destroy; after a failed copy the machine is kept, "
+    "and what it costs is shown",
     unless="a passing verification covers what the machine holds now",
     source="docs.vast.ai billing, 2026-06; losses reported in public, 2026 (claude-code #69722, #44532)",
     waivable=False,

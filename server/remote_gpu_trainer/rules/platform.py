@@ -68,6 +68,13 @@ def parse_profile(text: str) -> Platform:
         raise ConfigError(f"the profile's front matter is not what this program reads: {error}") from error
 
 
+def profile_sections(text: str) -> dict[str, str]:
+    """The numbered sections of a profile by number, headings included; ``0`` is what stands before the first."""
+    match = _FRONT.match(text)
+    head, *rest = re.split(r"^(?=## \d)", match["body"] if match else text, flags=re.MULTILINE)
+    return {"0": head, **{part[3 : part.index(".")]: part for part in rest}}
+
+
 def _assignments(code: str) -> dict[str, str]:
     found: dict[str, str] = {}
     for line in code.splitlines():

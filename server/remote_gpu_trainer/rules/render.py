@@ -12,8 +12,8 @@ _EFFECT = {
 def section(rule: Rule) -> str:
     """Markdown of one rule under a level-three heading whose anchor is ``rule.anchor``."""
     if rule.checks:
-        acts = f"{_EFFECT[rule.severity]} at {', '.join(rule.stages)}"
-        acts += "" if rule.waivable or rule.severity is Severity.WARN else "; cannot be waived"
+        acts = f"usually {_EFFECT[rule.severity]}; looks at {', '.join(rule.stages)}"
+        acts += "" if rule.waivable else "; cannot be waived"
     else:
         acts = f"advice only: {rule.unchecked}"
     return "\n".join(

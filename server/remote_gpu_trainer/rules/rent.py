@@ -150,8 +150,8 @@ VAST12 = Rule(
     name="volume-expected-to-travel",
     severity=Severity.BLOCK,
     symptom="A plan relies on a volume that follows the job to another host, and the data is not there.",
-    cause="A volume is tied to the physical machine on which it was made. Network volumes that span machines are not "
-    "in the storage documentation; the CLI hides them as unreleased.",
+    cause="A volume never leaves the machine on which it was made. The storage documentation knows no network volumes "
+    "that span machines, and the CLI hides them as unreleased.",
     example="After a preemption the job is relaunched on another machine and its volume cannot be attached.",
     fix="keep what must last off the box: copy_out to a folder or a bucket; re-attach only on the same machine",
     unless="the offer is the machine on which the volume lives",

@@ -47,6 +47,13 @@ _ASSIGNED = re.compile(
 )
 _NETRC = re.compile(r"\bmachine\s+\S+\s+login\s+\S+\s+password\s+(?P<value>\S{6,})")
 _BASE64 = re.compile(r"[A-Za-z0-9+/]{40,}={0,2}")
+_BASE64_LINE = re.compile(r"[A-Za-z0-9+/]{4,}={0,2}")
+_SECRET_FILE = re.compile(
+    r"(?:^|/)(?:\.env(?:\.[\w-]+)?|\.netrc|_netrc|\.pgpass|\.git-credentials|\.npmrc|\.pypirc|\.htpasswd|kaggle\.json"
+    r"|id_(?:rsa|dsa|ecdsa|ed25519)(?:_sk)?|vast_api_key|\.vast_api_key|credentials\.json|service[-_]account[\w-]*\.json"
+    r"|\.aws/(?:credentials|config)|\.docker/config\.json|\.kube/config|\.config/gcloud/.+|huggingface/(?:token|stored_tokens)"
+    r"|rclone\.conf|[^/]+\.(?:pem|p12|pfx|keystore|jks|kdbx))$"
+)
 _PLACEHOLDER = re.compile(
     r"\$[\w{(]|^%\w|^<|^\{\{|^\*+$|^x{3,}|^your|example|changeme|placeholder|dummy|redacted|^\.\.\.|^os\.|getenv|environ"
     r"|^none$|^null$|^true$|^false$",
@@ -72,7 +79,34 @@ def find_secrets(text: str, place: str) -> tuple[SecretSighting, ...]:
         for kind in _kinds(line, 0):
             sighting = SecretSighting(place=f"{place} line {number}", kind=kind)
             seen.setdefault((sighting.place, kind), sighting)
+    for number, block in _wrapped(text):
+        for kind in _encoded(block, 0):
+            sighting = SecretSighting(place=f"{place} line {number}", kind=kind)
+            seen.setdefault((sighting.place, kind), sighting)
     return tuple(seen.values())
+
+
+def secret_file(path: str) -> SecretSighting | None:
+    """A file that holds credentials by its name alone, such as ``.env`` or ``id_ed25519``."""
+    posix = path.replace("\\", "/")
+    if _SECRET_FILE.search(posix) and not posix.endswith((".pub", ".example", ".sample", ".template")):
+        return SecretSighting(place=path, kind="credential-file")
+    return None
+
+
+def _wrapped(text: str) -> list[tuple[int, str]]:
+    """Base64 that was wrapped over two lines or more, each block with the number of its first line."""
+    blocks: list[tuple[int, str]] = []
+    run: list[str] = []
+    for number, line in enumerate([*text.splitlines(), ""], start=1):
+        bare = line.strip()
+        if _BASE64_LINE.fullmatch(bare) and (not run or len(bare) <= len(run[0])):
+            run.append(bare)
+            continue
+        if len(run) > 1:
+            blocks.append((number - len(run), "".join(run)))
+        run = []
+    return blocks
 
 
 def find_secrets_in_value(name: str, value: str) -> tuple[SecretSighting, ...]:

@@ -55,7 +55,8 @@ VAST28 = Rule(
     cause="The official guidance lists exited among the states that never run again and are to be destroyed. But an "
     "instance that was cleanly stopped, and one that was out-bid, report exited too, with the disk intact.",
     example="Out-bid at step 40,000, status exited: its disk holds the only checkpoint.",
-    fix="find the cause first (out-bid, own stop, end date, no credit, crash), then resume_run or copy_out",
+    fix="find out first whether it was out-bid, stopped on purpose, ended by date or credit, or crashed; then "
+    "resume_run or copy_out",
     unless="a verified copy is off the box, or nothing of ours was ever on it",
     source="official agent plugin 1.9.1, 2026-08, against live fixtures of others, 2026: conflict, the careful reading",
     waivable=False,

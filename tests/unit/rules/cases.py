@@ -103,6 +103,7 @@ CASES: tuple[Case, ...] = (
     Case("VAST10", A, s.rent(disk_need_gib=None, shape=s.shape(upload_gib=50.0))),
     Case("VAST10", None, s.rent()),
     Case("VAST11", B, s.rent(onstart=f"#!/bin/sh\nexport HF_TOKEN={TOKEN}\n"), ("onstart line 2",)),
+    Case("VAST11", B, s.rent(image_login="-u ada -p pZ7vK2mQ9xT4rB8n docker.io"), ("image login",)),
     Case("VAST11", B, s.rent(env={"HF_TOKEN": TOKEN}), ("env HF_TOKEN",)),
     Case("VAST11", B, s.start(job=s.job(argv=("python", "t.py", f"--token={TOKEN}")))),
     Case("VAST11", B, s.start(secrets=(SIGHTING,)), (".env line 1",)),

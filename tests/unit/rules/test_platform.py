@@ -3,7 +3,7 @@
 import pytest
 
 from remote_gpu_trainer.errors import ConfigError
-from remote_gpu_trainer.rules.platform import parse_profile
+from remote_gpu_trainer.rules.platform import parse_profile, profile_sections
 from tests.unit.rules.samples import PLATFORM, ROOT
 
 TEXT = (ROOT / "profiles" / "vastai.md").read_text(encoding="utf-8")
@@ -28,6 +28,14 @@ def test_the_overrides_are_the_values_of_section_8() -> None:
         "HF_HOME": "/workspace/.cache/huggingface",
         "DETACH": "/root/onstart.sh",
     }
+
+
+def test_sections_are_found_by_number_and_lose_nothing() -> None:
+    found = profile_sections(TEXT)
+
+    assert list(found) == [str(number) for number in range(9)]
+    assert found["5"].startswith("## 5. Teardown and billing")
+    assert TEXT.endswith("".join(found.values()))
 
 
 def test_another_profile_changes_what_the_rules_say() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from remote_gpu_trainer.rules.secrets import find_secrets, find_secrets_in_value
+from remote_gpu_trainer.rules.secrets import find_secrets, find_secrets_in_value, secret_file
 
 HF = "hf_" + "QwErTyUiOpAsDfGhJkLzXcVbNmQwErTyUi"
 HEX = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b"
@@ -131,6 +131,46 @@ def test_200_ordinary_scripts_of_installed_packages_raise_no_alarm() -> None:
     }
 
     assert alarms == {}
+
+
+def test_an_encoding_that_is_wrapped_over_lines_is_put_together() -> None:
+    blob = gz(f"#!/bin/sh\necho filler 8273645\nexport HF_TOKEN={HF}\n")
+    wrapped = "\n".join(blob[i : i + 76] for i in range(0, len(blob), 76))
+    assert wrapped.count("\n") >= 1
+
+    found = find_secrets(f"base64 -d <<'EOF' | gunzip | sh\n{wrapped}\nEOF\n", "onstart")
+
+    assert [(sighting.place, sighting.kind) for sighting in found] == [
+        ("onstart line 2", "hugging-face-token (encoded)")
+    ]
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        ".env",
+        "run/.env.production",
+        "/home/ada/.ssh/id_ed25519",
+        ".aws/credentials",
+        "x/.netrc",
+        "kaggle.json",
+        ".config/vastai/vast_api_key",
+        "key.pem",
+        "C:\\Users\\ada\\.env",
+    ],
+)
+def test_a_file_that_holds_credentials_by_name_is_found(path: str) -> None:
+    found = secret_file(path)
+
+    assert found is not None
+    assert found.place == path
+
+
+@pytest.mark.parametrize(
+    "path", ["train.py", "env.py", ".env.example", "id_ed25519.pub", "pem.md", "configs/train.json"]
+)
+def test_other_names_are_fine(path: str) -> None:
+    assert secret_file(path) is None
 
 
 def test_the_name_of_a_variable_counts() -> None:
