@@ -29,6 +29,17 @@ HOUR = timedelta(hours=1)
 PICKLE = ArtifactFinding(code="unsafe-pickle", severity=Weight.ERROR, message="a global is called")
 
 CASES: tuple[Case, ...] = (
+    Case(
+        "VAST3", None, s.poll(instance=s.instance(InstancePhase.SCHEDULING), phase_since=s.ago(30), start_asked_at=None)
+    ),
+    Case("VAST3", None, s.resume(instance=s.instance(InstancePhase.SCHEDULING), phase_since=s.ago(30))),
+    Case("VAST13", None, s.poll(instance=s.instance(InstancePhase.LOADING), phase_since=s.ago(300))),
+    Case("VAST13", None, s.poll(phase_since=s.ago(10**6))),
+    Case("VAST13", None, s.poll(instance=s.instance(InstancePhase.LOADING), phase_since=None, start_asked_at=None)),
+    Case("VAST28", None, s.destroy(instance=s.instance(InstancePhase.EXITED), reports=(), readable=False)),
+    Case("VAST28", None, s.destroy(instance=s.instance(InstancePhase.EXITED), reports=(), held_work=False)),
+    Case("VAST28", None, s.destroy(instance=s.instance(InstancePhase.OFFLINE), reports=())),
+    Case("VAST28", None, s.resume(off_box_checkpoint_at=None)),
     Case("VAST1", A, s.stop(), ("900", "$0.20 a day", "destroy")),
     Case("VAST1", A, s.stop(instance=s.instance(disk_gib=None)), ("unknown price",)),
     Case("VAST1", W, s.spend(instances=(s.instance(InstancePhase.STOPPED),)), ("1 stopped", "$0.20")),
