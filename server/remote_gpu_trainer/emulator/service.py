@@ -10,9 +10,11 @@ from types import TracebackType
 
 from remote_gpu_trainer.emulator.book import LEAST_OFFERS
 from remote_gpu_trainer.emulator.boxes import BoxLike, BoxOrder, MakeBox, NullBox
+from remote_gpu_trainer.emulator.contracts import Phase
 from remote_gpu_trainer.emulator.engine import Engine
 from remote_gpu_trainer.emulator.http.app import make_app
 from remote_gpu_trainer.emulator.http.control import PREFIX
+from remote_gpu_trainer.emulator.kaalia import Kaalia, Modules
 from remote_gpu_trainer.emulator.server import LOOPBACK, Connections, listen, make_server
 from remote_gpu_trainer.emulator.world import Setup, World
 
@@ -53,6 +55,7 @@ async def run(setup: Setup, port: int, ready: Callable[[Ready], None], stop: asy
     """
     world = World(setup, boxes_for(setup.ssh))
     engine, connections = Engine(world), Connections()
+    kaalia = _machine_ssh(world) if setup.ssh != "none" else None
     listener = listen(port)
     world.url = f"http://{LOOPBACK}:{listener.getsockname()[1]}"
     server = make_server(make_app(engine, connections), connections)
@@ -66,11 +69,31 @@ async def run(setup: Setup, port: int, ready: Callable[[Ready], None], stop: asy
         if stop is not None:
             waiting = asyncio.create_task(stop.wait())
             await asyncio.wait({serving, waiting}, return_when=asyncio.FIRST_COMPLETED)
-            server.should_exit = True
+            server.should_exit = server.force_exit = True
             waiting.cancel()
         await serving
     finally:
+        if kaalia is not None:
+            kaalia.close()
         await engine.close()
+
+
+def _machine_ssh(world: World) -> Kaalia:
+    """The machine-level rsync over all disks of the account."""
+    loop = asyncio.get_running_loop()
+
+    def modules() -> Modules:
+        hide_stopped = world.quirks.on("stopped-copy-fails")
+        shown = [c for c in world.live if c.phase is Phase.RUNNING or not (hide_stopped or c.phase is Phase.OFFLINE)]
+        keys = [key["public_key"] for key in world.account.live_ssh_keys]
+        return Modules(keys, {c.id: world.box_order(c).root for c in shown})
+
+    def counted(contract_id: int, sent: int, received: int) -> None:
+        loop.call_soon_threadsafe(world.bytes_passed, contract_id, sent, received)
+
+    kaalia = Kaalia(world.setup.folder, modules, counted)
+    world.machine_ssh_port = kaalia.port
+    return kaalia
 
 
 class Emulator:

@@ -126,11 +126,7 @@ class Transfers:
         source, target, only = transfer.source, transfer.target, transfer.contents_only
         world.fleet.background(lambda: copy_tree(source, target, contents_only=only))
         for number, sent in ((transfer.sender, True), (transfer.receiver, False)):
-            contract = world.contracts.get(number) if number is not None else None
-            if contract is not None:
-                world.touch(contract)
-                contract.sent_bytes += transfer.size if sent else 0
-                contract.received_bytes += 0 if sent else transfer.size
-                world.meter.bytes_moved(contract, world.now, transfer.size if sent else 0, 0 if sent else transfer.size)
+            if number is not None:
+                world.bytes_passed(number, transfer.size if sent else 0, 0 if sent else transfer.size)
         if transfer.breaks_ssh and transfer.receiver is not None and (box := world.fleet.get(transfer.receiver)):
             box.set_authorized_keys([])

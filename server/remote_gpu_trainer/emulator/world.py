@@ -157,10 +157,15 @@ class World:
             more_sent, more_received = max(0, sent - seen[0]), max(0, received - seen[1])
             seen[:] = [sent, received]
             if more_sent or more_received:
-                self.touch(contract)
-                contract.sent_bytes += more_sent
-                contract.received_bytes += more_received
-                self.meter.bytes_moved(contract, self.now, more_sent, more_received)
+                self.bytes_passed(contract.id, more_sent, more_received)
+
+    def bytes_passed(self, contract_id: int, sent: int, received: int) -> None:
+        """Book bytes that left a contract's machine and came into it."""
+        contract = self.contracts[contract_id]
+        self.touch(contract)
+        contract.sent_bytes += sent
+        contract.received_bytes += received
+        self.meter.bytes_moved(contract, self.now, sent, received)
 
     def balance(self) -> int:
         """Picodollars left: credit less the meter, up to now."""
@@ -197,7 +202,7 @@ class World:
         }
         return BoxOrder(
             instance_id=contract.id,
-            root=self.setup.folder / "boxes" / str(contract.id),
+            root=self.setup.folder / "boxes" / str(contract.id) / "root",
             disk_bytes=int(contract.disk_gb * GB),
             env=env,
             onstart=contract.onstart,

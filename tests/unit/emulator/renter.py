@@ -1,5 +1,6 @@
 """A renter with raw HTTP: the platform's API with a key, and the control surface with its token."""
 
+import ssl
 from typing import Any
 
 import httpx
@@ -9,6 +10,8 @@ from remote_gpu_trainer.emulator.service import Ready
 Json = dict[str, Any]
 PUBLIC_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJx3Y0d7Z5u0m6mJm0N1o3s1J0v2f8qk0g1r9p5tQ2eN renter@example"
 IMAGE = "pytorch/pytorch:2.4.0-cuda12.4-cudnn9-runtime"
+_TLS = ssl.create_default_context()
+"""Made once: a client of its own loads all certificates, which takes longer than a test."""
 BOOTED_S = 900.0
 """Emulated seconds after which every image of the tests is up."""
 
@@ -19,13 +22,18 @@ class Renter:
     def __init__(self, ready: Ready) -> None:
         self.ready = ready
         self.api = httpx.Client(
-            base_url=ready.url, headers={"Authorization": f"Bearer {ready.api_key}"}, timeout=10, trust_env=False
+            base_url=ready.url,
+            headers={"Authorization": f"Bearer {ready.api_key}"},
+            timeout=10,
+            trust_env=False,
+            verify=_TLS,
         )
         self.control = httpx.Client(
             base_url=ready.control_url,
             headers={"Authorization": f"Bearer {ready.control_token}"},
             timeout=30,
             trust_env=False,
+            verify=_TLS,
         )
 
     def close(self) -> None:

@@ -24,11 +24,12 @@ def contract_view(world: World, contract: Contract) -> dict[str, Any]:
             "bytes_sent": box.bytes_sent,
             "bytes_received": box.bytes_received,
             "isolation": box.isolation_in_force,
-            "root": str(world.box_order(contract).root),
         }
+    order = vars(world.box_order(contract)) | {"root": str(world.box_order(contract).root)}
     return contract.to_json() | {
         "status": status.__dict__,
         "box": about_box,
+        "order": order,
         "cost": cost_view(world, contract.id),
         "burn_usd_per_hour": usd(burn_rate(contract)),
     }
