@@ -12,9 +12,8 @@ RELIABLE = 0.98
 
 def _weak_host(facts: OfferFacts) -> Trip | None:
     offer, policy = facts.offer, facts.policy
-    if not offer.verified:
-        severity = Severity.ACKNOWLEDGE if policy.allow_unverified_hosts else Severity.BLOCK
-        return Trip(f"host {offer.host_id} is not verified", severity)
+    if not offer.verified and not policy.allow_unverified_hosts:
+        return Trip(f"host {offer.host_id} is not verified", Severity.BLOCK)
     if offer.reliability is None:
         return Trip(f"the reliability of host {offer.host_id} is unknown", Severity.BLOCK)
     if offer.reliability < policy.min_reliability:
@@ -23,6 +22,8 @@ def _weak_host(facts: OfferFacts) -> Trip | None:
             f"{policy.min_reliability:.3f}",
             Severity.BLOCK,
         )
+    if not offer.verified:
+        return Trip(f"host {offer.host_id} is not verified, which the policy allows", Severity.ACKNOWLEDGE)
     if offer.reliability < RELIABLE:
         return Trip(f"reliability {offer.reliability:.3f} is below {RELIABLE}", Severity.WARN)
     return None

@@ -9,7 +9,7 @@ from collections import Counter
 
 from remote_gpu_trainer.rules.facts import SecretSighting
 
-_FORMATS: tuple[tuple[str, re.Pattern[str]], ...] = (
+FORMATS: tuple[tuple[str, re.Pattern[str]], ...] = (
     ("private-key", re.compile(r"-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?-----")),
     ("hugging-face-token", re.compile(r"(?<![A-Za-z0-9])(?:hf|api_org)_[A-Za-z0-9]{30,}")),
     ("aws-access-key-id", re.compile(r"(?<![A-Z0-9])(?:AKIA|ASIA|ABIA|ACCA)[A-Z2-7]{16}(?![A-Z0-9])")),
@@ -34,6 +34,7 @@ _FORMATS: tuple[tuple[str, re.Pattern[str]], ...] = (
         re.compile(r"(?<![A-Za-z0-9])eyJ[A-Za-z0-9_-]{10,}\.eyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{20,}"),
     ),
 )
+"""Formats of credentials that tell what they are by themselves."""
 _URL = re.compile(r"://[^\s/:@'\"<>]{0,80}:(?P<value>[^\s/@'\"<>]{6,200})@", re.IGNORECASE)
 _LOGIN = re.compile(r"(?:^|\s)(?:-p|--password|--api-key|--token|-u\s+\S+\s+-p)[=\s]+(?P<value>[^\s'\"]{6,})")
 _HEADER = re.compile(
@@ -117,7 +118,7 @@ def find_secrets_in_value(name: str, value: str) -> tuple[SecretSighting, ...]:
 
 
 def _kinds(line: str, depth: int) -> list[str]:
-    kinds = [kind for kind, pattern in _FORMATS if pattern.search(line)]
+    kinds = [kind for kind, pattern in FORMATS if pattern.search(line)]
     if kinds:
         return kinds
     if any(_is_secret(match["value"]) for match in _ASSIGNED.finditer(line)):
