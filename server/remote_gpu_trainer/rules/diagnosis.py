@@ -1,54 +1,25 @@
 """Why an instance is where it is, and what helps: the reading behind ``poll_status``."""
 
 from datetime import timedelta
-from enum import StrEnum
 
-from remote_gpu_trainer.domain.instances import Instance, InstancePhase
+from remote_gpu_trainer.domain.instances import InstancePhase
 from remote_gpu_trainer.domain.offers import RentalType
-from remote_gpu_trainer.domain.values import Value
+from remote_gpu_trainer.rules.causes import Cause, Diagnosis
 from remote_gpu_trainer.rules.facts import PollFacts
+from remote_gpu_trainer.rules.images import automatic_tag
+from remote_gpu_trainer.rules.messages import Complaint, complaint, speaks_of_out_bid
 from remote_gpu_trainer.rules.poll import GPU_TAKEN_AFTER, loading_window, waiting_for_gpu
+
+__all__ = ["Cause", "Diagnosis", "diagnose"]
 
 APPEARS_WITHIN = timedelta(minutes=5)
 """A contract for which nothing at all is reported for longer counts as never materialised (VAST14)."""
-_CUDA_WORDS = ("unsatisfied condition: cuda", "requirement error", "cuda driver version is insufficient")
-
-
-class Cause(StrEnum):
-    """What brought an instance into its phase."""
-
-    NONE = "none"
-    """It runs."""
-    BOOTING = "booting"
-    OUT_BID = "out-bid"
-    OWN_STOP = "own-stop"
-    END_DATE = "end-date"
-    NO_CREDIT = "no-credit"
-    CRASH = "crash"
-    BOOT_HOOK = "boot-hook-failed"
-    HOST_GONE = "host-gone"
-    GPU_TAKEN = "gpu-taken"
-    SLOW_IMAGE = "slow-image"
-    CUDA_MISMATCH = "cuda-mismatch"
-    NEVER_APPEARED = "never-appeared"
-    UNKNOWN = "unknown"
-
-
-class Diagnosis(Value):
-    """One reading of one look."""
-
-    phase: InstancePhase
-    rule_id: str | None
-    cause: Cause
-    explanation: str
-    """What was seen, with numbers."""
-    next_step: str
-    waits_help: bool
-    """Whether polling again can bring it to RUNNING without another action."""
 
 
 def diagnose(facts: PollFacts) -> Diagnosis:
     """The cause of an instance's phase. What the facts do not settle is UNKNOWN, never guessed."""
+    if facts.instance.phase in _NOT_STARTED and (refusal := _refusal(facts)):
+        return refusal
     match facts.instance.phase:
         case InstancePhase.RUNNING:
             return _running(facts)
@@ -59,7 +30,7 @@ def diagnose(facts: PollFacts) -> Diagnosis:
         case InstancePhase.SCHEDULING:
             return _scheduling(facts)
         case InstancePhase.PREEMPTED:
-            return _out_bid(facts)
+            return _preempted(facts)
         case InstancePhase.STOPPED:
             return _stopped(facts)
         case InstancePhase.EXITED:
@@ -106,6 +77,39 @@ def _held_for(facts: PollFacts) -> timedelta | None:
     return None if since is None else facts.now - since
 
 
+_NOT_STARTED = frozenset({InstancePhase.CREATED, InstancePhase.LOADING, InstancePhase.EXITED, InstancePhase.UNKNOWN})
+
+
+def _refusal(facts: PollFacts) -> Diagnosis | None:
+    match complaint(facts.instance.raw.message):
+        case None:
+            return None
+        case Complaint.CUDA:
+            return _say(
+                facts,
+                Cause.CUDA_MISMATCH,
+                "the container does not start: the image asks for a newer CUDA than the driver has",
+                "destroy it (the person's consent is asked) and rent with an older image or min_cuda",
+                rule="VAST5",
+            )
+        case Complaint.NO_IMAGE:
+            automatic = automatic_tag(facts.instance.image or "")
+            return _say(
+                facts,
+                Cause.IMAGE_MISSING,
+                "the registry has no such image or tag, or does not give it out",
+                "check the image's name and tag; destroy this one (the person's consent is asked) and create anew",
+                rule="VAST18" if automatic else None,
+            )
+        case Complaint.REFUSED:
+            return _say(
+                facts,
+                Cause.CONTAINER_REFUSED,
+                "the container runtime of the host refused to start it",
+                "read_logs with daemon=true for its words; then another image or another offer",
+            )
+
+
 def _running(facts: PollFacts) -> Diagnosis:
     if facts.gpu_works is False:
         return _say(
@@ -139,14 +143,6 @@ def _created(facts: PollFacts) -> Diagnosis:
 
 
 def _loading(facts: PollFacts) -> Diagnosis:
-    if _speaks_of_cuda(facts.instance):
-        return _say(
-            facts,
-            Cause.CUDA_MISMATCH,
-            "the container does not start: the image asks for a newer CUDA than the driver has",
-            "destroy it (the person's consent is asked) and rent with an older image or min_cuda",
-            rule="VAST5",
-        )
     held, window = _held_for(facts), loading_window(facts.image_gib)
     if held is not None and held > window:
         return _say(
@@ -166,28 +162,39 @@ def _loading(facts: PollFacts) -> Diagnosis:
     )
 
 
-def _speaks_of_cuda(instance: Instance) -> bool:
-    message = (instance.raw.message or "").lower()
-    return any(words in message for words in _CUDA_WORDS)
-
-
 def _scheduling(facts: PollFacts) -> Diagnosis:
     waited = waiting_for_gpu(facts.instance.phase, facts.phase_since, facts.start_asked_at, facts.now)
     if waited is not None and waited > GPU_TAKEN_AFTER:
-        return _say(
-            facts,
-            Cause.GPU_TAKEN,
-            f"wished to run and not running for {waited.total_seconds():.0f} s: its own GPU is rented by another",
-            "resume_run method=relaunch: the same machine with the same volume, or another offer from a checkpoint "
-            "off the box; waiting does not help",
-            rule="VAST3",
-        )
+        return _gpu_taken(facts, waited)
     return _say(
         facts, Cause.BOOTING, "waiting for its own GPU, which should take under 30 s", "poll_status again", waits=True
     )
 
 
-def _out_bid(facts: PollFacts) -> Diagnosis:
+def _gpu_taken(facts: PollFacts, waited: timedelta) -> Diagnosis:
+    bid = ", or the bid is still too low" if facts.instance.rental is RentalType.INTERRUPTIBLE else ""
+    return _say(
+        facts,
+        Cause.GPU_TAKEN,
+        f"wished to run and not running for {waited.total_seconds():.0f} s: its own GPU is rented by another{bid}",
+        "resume_run method=relaunch: the same machine with the same volume, or another offer from a checkpoint "
+        "off the box; waiting does not help",
+        rule="VAST3",
+    )
+
+
+def _preempted(facts: PollFacts) -> Diagnosis:
+    waited = waiting_for_gpu(facts.instance.phase, facts.phase_since, facts.start_asked_at, facts.now)
+    if waited is not None and not speaks_of_out_bid(facts.instance.raw.message):
+        if waited > GPU_TAKEN_AFTER:
+            return _gpu_taken(facts, waited)
+        return _say(
+            facts,
+            Cause.BOOTING,
+            f"started {waited.total_seconds():.0f} s ago and waiting for its own GPU, which should take under 30 s",
+            "poll_status again",
+            waits=True,
+        )
     bid = facts.instance.bid_usd_per_hour
     at = f" at ${bid:.3f}/h" if bid is not None else ""
     return _say(
@@ -252,14 +259,6 @@ def _stopped(facts: PollFacts) -> Diagnosis:
 def _exited(facts: PollFacts) -> Diagnosis:
     if outside := _ended_from_outside(facts):
         return outside
-    if _speaks_of_cuda(facts.instance):
-        return _say(
-            facts,
-            Cause.CUDA_MISMATCH,
-            "the container ended: the image asks for a newer CUDA than the driver has",
-            "copy_out what is worth keeping, then rent with an older image or min_cuda",
-            rule="VAST5",
-        )
     if facts.boot_failed:
         return _say(
             facts,

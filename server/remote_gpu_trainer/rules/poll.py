@@ -23,7 +23,14 @@ def loading_window(image_gib: float | None) -> timedelta:
 def waiting_for_gpu(
     phase: InstancePhase, phase_since: datetime | None, start_asked_at: datetime | None, now: datetime
 ) -> timedelta | None:
-    """How long an instance has waited for its own GPU; None when it does not, or nobody knows since when."""
+    """How long an instance has waited for its own GPU; None when it does not, or nobody knows since when.
+
+    An interruptible that waits for its GPU reads as PREEMPTED, so there it counts from a start that we asked for
+    after it was preempted.
+    """
+    if phase is InstancePhase.PREEMPTED:
+        asked_since = start_asked_at is not None and phase_since is not None and start_asked_at >= phase_since
+        return now - start_asked_at if asked_since and start_asked_at is not None else None
     if phase is not InstancePhase.SCHEDULING:
         return None
     known = [moment for moment in (phase_since, start_asked_at) if moment is not None]
@@ -34,7 +41,7 @@ def _gpu_taken(facts: PollFacts) -> Trip | None:
     waited = waiting_for_gpu(facts.instance.phase, facts.phase_since, facts.start_asked_at, facts.now)
     if waited is None or waited <= GPU_TAKEN_AFTER:
         return None
-    return Trip(f"wished to run and scheduling for {waited.total_seconds():.0f} s (limit 30 s)", Severity.WARN)
+    return Trip(f"wished to run and waiting for {waited.total_seconds():.0f} s (limit 30 s)", Severity.WARN)
 
 
 def _waits_for_gpu(facts: ResumeFacts) -> Trip | None:
@@ -46,7 +53,7 @@ def _waits_for_gpu(facts: ResumeFacts) -> Trip | None:
         return Trip("scheduling since an unknown time; its own GPU may be rented by another", Severity.ACKNOWLEDGE)
     if waited is None or waited <= GPU_TAKEN_AFTER:
         return None
-    return Trip(f"scheduling for {waited.total_seconds():.0f} s (limit 30 s): its own GPU is rented by another")
+    return Trip(f"waiting for {waited.total_seconds():.0f} s (limit 30 s): its own GPU is rented by another")
 
 
 VAST3 = Rule(

@@ -3,11 +3,15 @@
 from remote_gpu_trainer.domain.instances import TERMINAL_FOR_WAITING
 from remote_gpu_trainer.rules.base import Rule, Severity, Trip, on
 from remote_gpu_trainer.rules.facts import DestroyFacts, PollFacts, ResumeFacts
+from remote_gpu_trainer.rules.poll import GPU_TAKEN_AFTER, waiting_for_gpu
 from remote_gpu_trainer.rules.stop import HELD_AT_REST
 
 
 def _awaited(facts: PollFacts) -> Trip | None:
     if facts.instance.phase not in TERMINAL_FOR_WAITING or facts.wait_s == 0:
+        return None
+    started = waiting_for_gpu(facts.instance.phase, facts.phase_since, facts.start_asked_at, facts.now)
+    if started is not None and started <= GPU_TAKEN_AFTER:
         return None
     return Trip(f"phase {facts.instance.phase} does not turn into running by waiting")
 

@@ -59,6 +59,16 @@ CASES: tuple[Case, ...] = (
     Case("VAST9", W, s.search(shape=s.shape(hours=10.0, download_gib=100.0), offer=s.offer(egress_usd_per_gb=0.02))),
     Case("VAST16", B, s.bid(searched_as=None, bid=None)),
     Case("VAST16", None, s.bid(bid=0.2)),
+    Case(
+        "VAST3", W, s.poll(instance=s.spot(InstancePhase.PREEMPTED), phase_since=s.ago(600), start_asked_at=s.ago(31))
+    ),
+    Case(
+        "VAST3", None, s.poll(instance=s.spot(InstancePhase.PREEMPTED), phase_since=s.ago(9), start_asked_at=s.ago(99))
+    ),
+    Case(
+        "VAST3", B, s.resume(instance=s.spot(InstancePhase.PREEMPTED), phase_since=s.ago(99), start_asked_at=s.ago(60))
+    ),
+    Case("VAST3", None, s.resume(instance=s.spot(InstancePhase.PREEMPTED))),
     Case("VAST1", A, s.stop(), ("900", "$0.20 a day", "destroy")),
     Case("VAST1", A, s.stop(instance=s.instance(disk_gib=None)), ("unknown price",)),
     Case("VAST1", W, s.spend(instances=(s.instance(InstancePhase.STOPPED),)), ("1 stopped", "$0.20")),
@@ -155,7 +165,8 @@ CASES: tuple[Case, ...] = (
     Case("VAST16", B, s.bid(bid=0.1), ("0.1000", "0.2000")),
     Case("VAST16", B, s.rent(bid=0.3)),
     Case("VAST16", None, s.bid()),
-    Case("VAST17", W, s.poll(instance=s.instance(InstancePhase.PREEMPTED))),
+    Case("VAST17", W, s.poll(instance=s.instance(InstancePhase.PREEMPTED), start_asked_at=s.ago(3600))),
+    Case("VAST17", None, s.poll(instance=s.instance(InstancePhase.PREEMPTED), start_asked_at=s.ago(10))),
     Case("VAST17", None, s.poll(instance=s.instance(InstancePhase.PREEMPTED), wait_s=0)),
     Case("VAST17", None, s.poll(instance=s.instance(InstancePhase.LOADING))),
     Case("VAST18", B, s.rent(image="pytorch/pytorch:@vastai-automatic-tag"), ("not one of vastai/*",)),

@@ -1,6 +1,7 @@
 """poll_status's reading: one cause, one rule, one next step, and whether waiting helps."""
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -13,12 +14,13 @@ from tests.unit.rules import samples as s
 P = InstancePhase
 
 
-def saying(phase: InstancePhase, message: str) -> Instance:
+def saying(phase: InstancePhase, message: str, **changes: Any) -> Instance:
     raw = RawStatus(actual=phase.value, intended="running", current="running", next="running", message=message)
-    return s.instance(phase, raw=raw)
+    return s.instance(phase, raw=raw, **changes)
 
 
 CUDA = "OCI runtime create failed: nvidia-container-cli: requirement error: unsatisfied condition: cuda>=12.8"
+MISSING = "Error response from daemon: manifest for a/b:c not found: manifest unknown: manifest unknown"
 
 TABLE: list[tuple[str, PollFacts, Cause, str | None, bool]] = [
     ("running", s.poll(), Cause.NONE, None, False),
@@ -63,7 +65,43 @@ TABLE: list[tuple[str, PollFacts, Cause, str | None, bool]] = [
         None,
         True,
     ),
-    ("out-bid", s.poll(instance=s.spot(P.PREEMPTED)), Cause.OUT_BID, "VAST4", False),
+    (
+        "preempted, started again, GPU not back",
+        s.poll(instance=s.spot(P.PREEMPTED), phase_since=s.ago(600), start_asked_at=s.ago(31)),
+        Cause.GPU_TAKEN,
+        "VAST3",
+        False,
+    ),
+    (
+        "preempted, started again just now",
+        s.poll(instance=s.spot(P.PREEMPTED), phase_since=s.ago(600), start_asked_at=s.ago(30)),
+        Cause.BOOTING,
+        None,
+        True,
+    ),
+    (
+        "preempted and named so",
+        s.poll(instance=saying(P.PREEMPTED, "outbid by others"), phase_since=s.ago(600), start_asked_at=s.ago(31)),
+        Cause.OUT_BID,
+        "VAST4",
+        False,
+    ),
+    ("no such image", s.poll(instance=saying(P.CREATED, MISSING)), Cause.IMAGE_MISSING, None, False),
+    (
+        "automatic tag that does not resolve",
+        s.poll(instance=saying(P.LOADING, MISSING, image="a/b:@vastai-automatic-tag")),
+        Cause.IMAGE_MISSING,
+        "VAST18",
+        False,
+    ),
+    (
+        "refused by the daemon",
+        s.poll(instance=saying(P.UNKNOWN, "Error response from daemon: no space left on device")),
+        Cause.CONTAINER_REFUSED,
+        None,
+        False,
+    ),
+    ("out-bid", s.poll(instance=s.spot(P.PREEMPTED), start_asked_at=s.ago(3600)), Cause.OUT_BID, "VAST4", False),
     (
         "stopped by us",
         s.poll(instance=s.instance(P.STOPPED), stop_asked_at=s.ago(5)),
@@ -122,7 +160,7 @@ def test_every_phase_and_every_cause_is_in_the_table() -> None:
 
 @pytest.mark.parametrize("phase", sorted(TERMINAL_FOR_WAITING))
 def test_waiting_is_never_advised_in_a_phase_that_does_not_end_by_waiting(phase: InstancePhase) -> None:
-    assert not diagnose(s.poll(instance=s.instance(phase))).waits_help
+    assert not diagnose(s.poll(instance=s.instance(phase), start_asked_at=s.ago(3600))).waits_help
 
 
 def test_the_machines_own_words_do_not_reach_the_advice() -> None:
