@@ -70,7 +70,9 @@ class VastClient:
             retry=retry or RetryPolicy(),
             user_agent=user_agent,
         )
-        self._results = ResultReader(clock, user_agent=user_agent, trust_env=not self.transport.loopback)
+        self._results = ResultReader(
+            clock, user_agent=user_agent, trust_env=not self.transport.loopback, tls=self.transport.tls
+        )
         self.dropped_offers = 0
         """Rows of the last search that lacked a price, an id or another fact that decides a rental."""
         self.unreadable_instances = 0

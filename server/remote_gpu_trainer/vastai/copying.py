@@ -57,7 +57,7 @@ def cloud_call(
     Raises:
         InvalidRequest: it would write into ``/`` or ``/root`` of the instance, or delete.
     """
-    into = posixpath.normpath(target) if direction == "cloud-to-instance" else ""
+    into = posixpath.normpath("/" + target.lstrip("/")) if direction == "cloud-to-instance" else ""
     if into in _FORBIDDEN_TARGETS or into.startswith("/root/.ssh"):
         raise InvalidRequest(
             f"copying into {into} breaks the instance's SSH",

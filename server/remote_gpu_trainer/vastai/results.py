@@ -1,5 +1,6 @@
 """Results that the platform uploads late: a URL that is 404 until they are there. Our key is never sent to it."""
 
+import ssl
 from urllib.parse import urlsplit
 
 import anyio
@@ -43,10 +44,10 @@ def result_url_in(value: object, *, loopback: bool) -> str:
 class ResultReader:
     """Fetches results with a client of its own, without any key."""
 
-    def __init__(self, clock: Clock, *, user_agent: str, trust_env: bool) -> None:
+    def __init__(self, clock: Clock, *, user_agent: str, trust_env: bool, tls: ssl.SSLContext) -> None:
         self._clock = clock
         self._client = httpx.AsyncClient(
-            headers={"user-agent": user_agent}, timeout=10.0, follow_redirects=False, trust_env=trust_env
+            headers={"user-agent": user_agent}, timeout=10.0, follow_redirects=False, trust_env=trust_env, verify=tls
         )
 
     async def aclose(self) -> None:

@@ -1,6 +1,7 @@
 """One exchange with the platform over httpx: paced, bounded in bytes and time, every failure one of the tree."""
 
 import json
+import ssl
 from ipaddress import ip_address
 from types import TracebackType
 from urllib.parse import urlsplit
@@ -25,7 +26,14 @@ from remote_gpu_trainer.vastai.refusals import refusal, unreadable
 from remote_gpu_trainer.vastai.retry import Retrier, RetryPolicy
 
 _TIMEOUT = httpx.Timeout(30.0, connect=10.0)
-_NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol, httpx.ProxyError)
+_NOT_SENT = (
+    httpx.ConnectError,
+    httpx.ConnectTimeout,
+    httpx.PoolTimeout,
+    httpx.ProxyError,
+    httpx.UnsupportedProtocol,
+    httpx.InvalidURL,
+)
 """Failures before a request can have left."""
 _FOREIGN = (httpx.HTTPError, httpx.InvalidURL, httpx.CookieConflict, httpx.StreamError)
 """Everything that httpx raises by itself (0.28)."""
@@ -105,7 +113,8 @@ class Transport:
         self._pacer = Pacer(pacing or Pacing.for_host(loopback=self.loopback), clock)
         self._retrier = Retrier(retry, clock)
         headers = {"authorization": f"Bearer {key}", "user-agent": user_agent, "accept": "application/json"}
-        verify = httpx.create_ssl_context()
+        secure = self.base_url.startswith("https:")
+        verify = self.tls = httpx.create_ssl_context() if secure else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
         def client(keep: int) -> httpx.AsyncClient:
             return httpx.AsyncClient(
@@ -196,7 +205,7 @@ class Transport:
     def translated(self, call: Call, foreign: Exception) -> MarketError:
         """The error of the tree for one of httpx. Its text may hold a URL, never a header."""
         what = f"{type(foreign).__name__} {self.redactor.quote(str(foreign), most=200)}"
-        if isinstance(foreign, _NOT_SENT | httpx.InvalidURL):
+        if isinstance(foreign, _NOT_SENT):
             return MarketUnreachable(f"{call.name}: no connection to {self.base_url}: {what}", effect=call.not_done)
         if isinstance(foreign, httpx.DecodingError | httpx.TooManyRedirects) and call.repeat is Repeat.READ:
             return UnexpectedAnswer(f"{call.name}: {what}", effect="Nothing is concluded from this answer.")
