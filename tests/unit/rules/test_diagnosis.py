@@ -109,6 +109,20 @@ TABLE: list[tuple[str, PollFacts, Cause, str | None, bool]] = [
         "VAST1",
         False,
     ),
+    (
+        "stopped by us, started by someone else before that",
+        s.poll(instance=s.instance(P.STOPPED), stop_asked_at=s.ago(5), start_asked_at=None),
+        Cause.OWN_STOP,
+        "VAST1",
+        False,
+    ),
+    (
+        "stopped although we started it later",
+        s.poll(instance=s.instance(P.STOPPED), stop_asked_at=s.ago(500), start_asked_at=s.ago(100)),
+        Cause.UNKNOWN,
+        "VAST28",
+        False,
+    ),
     ("stopped by someone", s.poll(instance=s.instance(P.STOPPED)), Cause.UNKNOWN, "VAST28", False),
     (
         "stopped by its end date",

@@ -87,6 +87,7 @@ def test_a_refusal_names_rules_numbers_fix_and_effect() -> None:
     assert "VAST5 image-cuda-newer-than-driver: the image brings CUDA 12.4; the host's driver runs at most 12.1" in text
     assert "VAST4" in text
     assert text.endswith("Nothing was rented.")
+    assert "acknowledge=" not in caught.value.next_step
     findings = cast(list[dict[str, object]], caught.value.details["findings"])
     assert [finding["rule"] for finding in findings] == ["VAST5", "VAST4"]
 
