@@ -1,0 +1,161 @@
+"""The disk of a box: a real folder that is its ``/``, and a folder beside it with what only the host sees."""
+
+import errno
+import os
+import shutil
+import stat
+import subprocess
+import threading
+import time
+from pathlib import Path
+
+from remote_gpu_trainer.emulator.box.spec import BoxError, BoxSpec
+
+FOLDERS = ("workspace", "root/.ssh", "tmp", "etc/ssh", "home", "opt", "run", "mnt", "var/tmp", "var/log", "usr", "proc")
+SYSTEM_LINKS = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
+COMMANDS = frozenset({"ls", "rm", "du"})
+COMMAND_MOST_S = 20.0
+FRESH_S = 0.25
+"""A measure of the disk is taken anew after this long, or after 20 times what taking it costs."""
+
+USERS_FILE = "root:x:0:0:root:/root:/bin/bash\nnobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n"
+GROUP = "root:x:0:\ntty:x:5:\nnogroup:x:65534:\n"
+NSSWITCH = "passwd: files\ngroup: files\nhosts: files dns\n"
+
+
+class Disk:
+    """The folder ``root`` with the box's files; ``host`` beside it for logs, keys and what is lent to the box."""
+
+    def __init__(self, spec: BoxSpec) -> None:
+        self.root = spec.root.absolute()
+        self.host = self.root.with_name(self.root.name + ".host")
+        self.lent = self.host / "lent"
+        self._spec = spec
+        self._lock = threading.Lock()
+        self._used, self._largest, self._measured_at, self._took = 0, 0, float("-inf"), 0.0
+
+    def create(self) -> None:
+        """Make what is missing; keeps what is there."""
+        for name in FOLDERS:
+            (self.root / name).mkdir(parents=True, exist_ok=True)
+        for name in SYSTEM_LINKS:
+            system, here = Path("/", name), self.root / name
+            if system.is_symlink() and not here.is_symlink() and not here.exists():
+                here.symlink_to(system.readlink())
+        for folder in (self.root / "tmp", self.root / "var/tmp"):
+            folder.chmod(0o1777)
+        self.host.mkdir(mode=0o700, exist_ok=True)
+        self.lent.mkdir(exist_ok=True)
+        texts = {
+            "passwd": USERS_FILE,
+            "group": GROUP,
+            "nsswitch.conf": NSSWITCH,
+            "hostname": self._spec.hostname + "\n",
+            "hosts": f"127.0.0.1 localhost {self._spec.hostname}\n",
+        }
+        for name, text in texts.items():
+            if not (self.root / "etc" / name).exists():
+                (self.root / "etc" / name).write_text(text)
+
+    def write_onstart(self, text: str) -> None:
+        """Put the script that runs at every start where the platform puts it, ``/root/onstart.sh``."""
+        path = self.root / "root/onstart.sh"
+        if path.is_symlink() or path.is_dir():
+            raise BoxError("/root/onstart.sh is no plain file any more. The box was not started.")
+        path.write_text(text if text.endswith("\n") or not text else text + "\n")
+        path.chmod(0o755)
+
+    def used_bytes(self, *, fresh_s: float = FRESH_S) -> int:
+        """Bytes in files, by their sizes; measured at most every ``fresh_s`` seconds."""
+        self._measure(fresh_s)
+        return self._used
+
+    def free_bytes(self) -> int:
+        """Bytes until the disk is full, never negative."""
+        return max(0, self._spec.disk_bytes - self.used_bytes())
+
+    def written(self, count: int) -> None:
+        """Add what a writer has just put on the disk to the last measure."""
+        with self._lock:
+            self._used += count
+
+    def check_room(self, count: int) -> None:
+        """Raises OSError ENOSPC when ``count`` more bytes do not fit."""
+        if self._used + count > self._spec.disk_bytes and self.used_bytes() + count > self._spec.disk_bytes:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def file_size_limit(self) -> int:
+        """The longest file that a process of the box may write now: nothing once the disk is full."""
+        free = self.free_bytes()
+        return free + self._largest if free else 0
+
+    def _measure(self, fresh_s: float) -> None:
+        with self._lock:
+            began = time.monotonic()
+            if began - self._measured_at < max(fresh_s, 20 * self._took):
+                return
+            self._used, self._largest = _measure(self.root)
+            self._measured_at = time.monotonic()
+            self._took = self._measured_at - began
+
+    def run(self, argv: list[str]) -> str:
+        """``ls``, ``rm`` or ``du`` on the disk, paths below it; what it prints, errors included."""
+        if not argv or argv[0] not in COMMANDS:
+            raise BoxError(f"only {', '.join(sorted(COMMANDS))} run on a stopped box, not {argv[:1]}. Nothing was run.")
+        words: list[str] = [argv[0]]
+        for word in argv[1:]:
+            if word.startswith("-"):
+                words.append(word)
+                continue
+            path = Path(os.path.normpath("/" + word))
+            parent = (self.root / str(path.parent).lstrip("/")).resolve()
+            if not parent.is_relative_to(self.root.resolve()):
+                return f"{argv[0]}: cannot access '{word}': No such file or directory\n"
+            words.append(str(parent / path.name) if path.name else str(parent))
+        if len(words) == 1 or all(word.startswith("-") for word in words[1:]):
+            words.append(str(self.root))
+        done = subprocess.run(
+            words,
+            capture_output=True,
+            timeout=COMMAND_MOST_S,
+            check=False,
+            env={"PATH": os.defpath, "LC_ALL": "C.UTF-8"},
+        )
+        printed = (done.stdout + done.stderr).decode(errors="replace")
+        return printed.replace(str(self.root.resolve()), "").replace(str(self.root), "")
+
+    def delete(self) -> None:
+        """Remove the disk and what the host knew about the box."""
+        for folder in (self.root, self.host):
+            shutil.rmtree(folder, onerror=_unlock) if folder.exists() else None
+
+
+def _unlock(function: object, path: str, _: object) -> None:
+    """Files that a box made unreadable go too. Raises OSError when they will not."""
+    folder = Path(path).parent
+    folder.chmod(stat.S_IRWXU)
+    if Path(path).is_dir() and not Path(path).is_symlink():
+        Path(path).chmod(stat.S_IRWXU)
+        shutil.rmtree(path)
+    else:
+        Path(path).unlink(missing_ok=True)
+
+
+def _measure(top: Path) -> tuple[int, int]:
+    used, largest, folders, seen = 0, 0, [str(top)], set[tuple[int, int]]()
+    while folders:
+        try:
+            with os.scandir(folders.pop()) as entries:
+                for entry in entries:
+                    if entry.is_dir(follow_symlinks=False):
+                        folders.append(entry.path)
+                        continue
+                    info = entry.stat(follow_symlinks=False)
+                    if info.st_nlink > 1:
+                        if (info.st_dev, info.st_ino) in seen:
+                            continue
+                        seen.add((info.st_dev, info.st_ino))
+                    used, largest = used + info.st_size, max(largest, info.st_size)
+        except OSError:  # the box changes its folders while we look
+            continue
+    return used, largest
