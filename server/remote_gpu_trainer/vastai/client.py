@@ -6,18 +6,16 @@ from types import TracebackType
 from typing import Literal
 
 import httpx
-from pydantic import JsonValue
 
 from remote_gpu_trainer.domain.ids import InstanceId
 from remote_gpu_trainer.domain.instances import Account, Charge, Instance, InstanceOrder, Inventory, Volume
 from remote_gpu_trainer.domain.offers import Offer, OfferQuery
 from remote_gpu_trainer.domain.units import UsdPerHour
-from remote_gpu_trainer.errors import InvalidRequest, RequestRejected
+from remote_gpu_trainer.errors import MarketError, RequestRejected
 from remote_gpu_trainer.ports import Clock
-from remote_gpu_trainer.vastai import billing, copying, inventory
+from remote_gpu_trainer.vastai import billing, copying, inventory, routes
 from remote_gpu_trainer.vastai.answers import as_row, as_rows
-from remote_gpu_trainer.vastai.bodies import checked_bid, order_body, search_body
-from remote_gpu_trainer.vastai.calls import About, Call, Repeat
+from remote_gpu_trainer.vastai.calls import Call
 from remote_gpu_trainer.vastai.copying import Direction, RsyncAddress
 from remote_gpu_trainer.vastai.endpoints import usable_host
 from remote_gpu_trainer.vastai.pacing import Pacing
@@ -29,9 +27,6 @@ from remote_gpu_trainer.vastai.transport import Transport
 from remote_gpu_trainer.vastai.wire import WireKey, contract_in, read_text, read_whole
 
 USER_AGENT = "remote-gpu-trainer"
-MOST_LOG_LINES = 100_000
-_KEY_TYPES = ("ssh-ed25519 ", "ssh-rsa ", "ecdsa-sha2-", "sk-ssh-ed25519@openssh.com ", "sk-ecdsa-sha2-")
-_UNTOUCHED = "Nothing was changed."
 
 
 class VastClient:
@@ -101,13 +96,10 @@ class VastClient:
 
     async def search_offers(self, query: OfferQuery, *, allocated_storage_gib: float) -> list[Offer]:
         """Offers that match, priced with that much disk; rows that lack a deciding fact are dropped and counted."""
-        body = search_body(query, allocated_storage_gib)
-        call = Call(
-            "searching offers", "POST", "/api/v0/bundles/", "search", Repeat.READ, "Nothing was rented.", body=body
-        )
+        call = routes.search_call(query, allocated_storage_gib)
         rows = as_rows((await self.transport.row(call)).get("offers"))
         if rows is None:
-            raise unreadable(call, self.transport.redactor, "the answer holds no list of offers")
+            raise self._unreadable(call, "the answer holds no list of offers")
         offers: list[Offer] = []
         lacks: set[str] = set()
         for row in rows:
@@ -117,47 +109,35 @@ class VastClient:
                 lacks.add(str(incomplete))
         self.dropped_offers = len(rows) - len(offers)
         if rows and not offers:
-            what = f"none of {len(rows)} offers can be read: {'; '.join(sorted(lacks)[:3])}"
-            raise unreadable(call, self.transport.redactor, what)
+            raise self._unreadable(call, f"none of {len(rows)} offers can be read: {'; '.join(sorted(lacks)[:3])}")
         return offers
 
     async def create_instance(self, order: InstanceOrder) -> InstanceId:
         """Rent, once. The port says what is raised."""
-        call = Call(
-            f"renting offer {order.offer_id}",
-            "PUT",
-            f"/api/v0/asks/{order.offer_id}/",
-            "create",
-            Repeat.ONCE,
-            "Nothing was rented.",
-            About.OFFER,
-            order_body(order),
-        )
-        row = await self.transport.row(call)
+        call = routes.create_call(order)
+        row = await self.transport.done(call)
         contract = contract_in(row)
-        if contract is None or row.get("success") is not True:
-            raise unreadable(call, self.transport.redactor, "it does not name a contract")
+        if contract is None:
+            raise self._unreadable(call, "it does not name a contract")
         return InstanceId(contract)
 
     # Reading
 
     async def instance(self, instance_id: InstanceId) -> Instance | None:
         """One instance, or None where the platform shows none for this key; None alone proves nothing."""
-        call = self._on(
-            "reading instance", instance_id, "GET", "", "show", Repeat.READ, _UNTOUCHED, query={"owner": "me"}
-        )
+        call = routes.show_call(instance_id)
         answer = await self.transport.row(call)
         if "instances" in answer and answer["instances"] is None:
             return None
         row = as_row(answer.get("instances"))
         if row is None:
-            raise unreadable(call, self.transport.redactor, "the answer holds no instance")
+            raise self._unreadable(call, "the answer holds no instance")
         try:
             found = instance_of(row, loopback_ok=self.transport.loopback)
         except Incomplete as incomplete:
-            raise unreadable(call, self.transport.redactor, str(incomplete)) from None
+            raise self._unreadable(call, str(incomplete)) from None
         if found.id != instance_id:
-            raise unreadable(call, self.transport.redactor, f"the answer shows instance {found.id}")
+            raise self._unreadable(call, f"the answer shows instance {found.id}")
         return found
 
     async def inventory(self) -> Inventory:
@@ -171,22 +151,22 @@ class VastClient:
 
     async def account(self) -> Account:
         """Who the key belongs to. Not cached."""
-        call = Call("reading the account", "GET", "/api/v0/users/current/", "user", Repeat.READ, _UNTOUCHED)
+        call = routes.account_call()
         try:
             return account_of(await self.transport.row(call))
         except Incomplete as incomplete:
-            raise unreadable(call, self.transport.redactor, str(incomplete)) from None
+            raise self._unreadable(call, str(incomplete)) from None
 
     async def volumes(self) -> list[Volume]:
         """Volumes of the account, which bill until deleted."""
-        call = Call("listing volumes", "GET", "/api/v0/volumes/", "volumes", Repeat.READ, _UNTOUCHED)
+        call = routes.volumes_call()
         rows = as_rows((await self.transport.row(call)).get("volumes"))
         if rows is None:
-            raise unreadable(call, self.transport.redactor, "the answer holds no list of volumes")
+            raise self._unreadable(call, "the answer holds no list of volumes")
         try:
             return [volume_of(row or {}) for row in rows]
         except Incomplete as incomplete:
-            raise unreadable(call, self.transport.redactor, str(incomplete)) from None
+            raise self._unreadable(call, str(incomplete)) from None
 
     async def charges(self, since: datetime) -> list[Charge]:
         """The platform's own bill since then, a line for each contract and kind; whole days in UTC."""
@@ -194,7 +174,7 @@ class VastClient:
 
     async def ssh_keys(self) -> list[str]:
         """Public keys on the account, deleted ones left out."""
-        call = Call("listing SSH keys", "GET", "/api/v0/ssh/", "ssh", Repeat.READ, _UNTOUCHED)
+        call = routes.ssh_keys_call()
         try:
             found = await self.transport.json(call)
         except RequestRejected as refused:
@@ -204,7 +184,7 @@ class VastClient:
         wrapped = as_row(found)
         rows = as_rows(found if wrapped is None else wrapped.get("ssh_keys"))
         if rows is None:
-            raise unreadable(call, self.transport.redactor, "the answer holds no list of keys")
+            raise self._unreadable(call, "the answer holds no list of keys")
         lines = [WireKey.model_validate(row or {}).line for row in rows]
         return [line for line in lines if line]
 
@@ -214,20 +194,7 @@ class VastClient:
         Raises:
             WaitExpired: the upload did not appear within nine seconds.
         """
-        body: dict[str, JsonValue] = {"tail": str(max(1, min(tail, MOST_LOG_LINES)))}
-        if daemon:
-            body["daemon_logs"] = "true"
-        call = self._on(
-            "asking for the log of instance",
-            instance_id,
-            "PUT",
-            "request_logs/",
-            "logs",
-            Repeat.READ,
-            "Nothing was read.",
-            body=body,
-        )
-        return await self._result(call)
+        return await self._result(routes.logs_call(instance_id, tail=tail, daemon=daemon))
 
     async def instance_command(self, instance_id: InstanceId, argv: Sequence[str]) -> str:
         """The output of ``ls`` or ``du`` on a (stopped) instance's disk. Untrusted text.
@@ -247,50 +214,23 @@ class VastClient:
 
     async def set_state(self, instance_id: InstanceId, state: Literal["running", "stopped"]) -> None:
         """Start or stop. Safe to repeat."""
-        word = "started" if state == "running" else "stopped"
-        await self._manage(
-            f"setting to {state} instance", instance_id, {"state": state}, f"The instance was not {word}."
-        )
+        await self.transport.done(routes.state_call(instance_id, state))
 
     async def set_label(self, instance_id: InstanceId, label: str) -> None:
         """Label. Safe to repeat."""
-        await self._manage("labelling instance", instance_id, {"label": label}, "The label was not changed.")
-
-    async def _manage(self, name: str, instance_id: InstanceId, body: dict[str, JsonValue], not_done: str) -> None:
-        await self.transport.done(
-            self._on(name, instance_id, "PUT", "", "manage", Repeat.IDEMPOTENT, not_done, body=body)
-        )
+        await self.transport.done(routes.label_call(instance_id, label))
 
     async def set_bid(self, instance_id: InstanceId, price: UsdPerHour) -> None:
         """Change an interruptible's price, once. Read back: the sources disagree on whether it takes effect."""
-        not_done = "The bid was not changed."
-        body: dict[str, JsonValue] = {"client_id": "me", "price": checked_bid(price, not_done)}
-        await self.transport.done(
-            self._on(
-                "changing the bid of instance",
-                instance_id,
-                "PUT",
-                "bid_price/",
-                "bid",
-                Repeat.ONCE,
-                not_done,
-                body=body,
-            )
-        )
+        await self.transport.done(routes.bid_call(instance_id, price))
 
     async def reboot(self, instance_id: InstanceId) -> None:
         """Restart the container on the same GPU, once."""
-        not_done = "The instance was not rebooted."
-        await self.transport.done(
-            self._on("rebooting instance", instance_id, "PUT", "reboot/", "reboot", Repeat.ONCE, not_done, body={})
-        )
+        await self.transport.done(routes.reboot_call(instance_id))
 
     async def destroy_instance(self, instance_id: InstanceId) -> None:
         """Delete, once. The port says what is raised."""
-        not_done = "The instance was not destroyed."
-        await self.transport.done(
-            self._on("destroying instance", instance_id, "DELETE", "", "destroy", Repeat.ONCE, not_done, body={})
-        )
+        await self.transport.done(routes.destroy_call(instance_id))
 
     async def add_ssh_key(self, public_key: str) -> None:
         """Register a key's content. It reaches instances created afterwards.
@@ -298,18 +238,7 @@ class VastClient:
         Raises:
             InvalidRequest: it is no one-line OpenSSH public key: a path, or a private key.
         """
-        line = public_key.strip()
-        if not line.startswith(_KEY_TYPES) or len(line.split()) < 2 or "\n" in line or "\r" in line:
-            raise InvalidRequest(
-                "this is no one-line OpenSSH public key",
-                next_step="give the content of the .pub file, not its path and not the private key",
-                effect="No key was registered.",
-            )
-        call = Call(
-            "registering an SSH key", "POST", "/api/v0/ssh/", "ssh", Repeat.ONCE, "No key was registered.",
-            body={"ssh_key": line},
-        )  # fmt: skip
-        await self.transport.done(call)
+        await self.transport.done(routes.add_ssh_key_call(public_key))
 
     # The platform's own copies
 
@@ -320,7 +249,7 @@ class VastClient:
         host = usable_host(read_text(row.get("src_addr")), loopback_ok=self.transport.loopback)
         port = read_whole(row.get("src_port"))
         if host is None or port is None or not 0 < port < 65536:
-            raise unreadable(call, self.transport.redactor, "the answer names no src_addr and src_port")
+            raise self._unreadable(call, "the answer names no src_addr and src_port")
         return RsyncAddress(host=host, port=port, user=copying.RSYNC_USER, module=str(instance_id))
 
     async def request_cloud_copy(
@@ -343,18 +272,5 @@ class VastClient:
         )
         return read_text((await self.transport.done(call)).get("msg")) or ""
 
-    @staticmethod
-    def _on(
-        name: str,
-        instance_id: InstanceId,
-        method: str,
-        verb: str,
-        family: str,
-        repeat: Repeat,
-        not_done: str,
-        *,
-        body: dict[str, JsonValue] | None = None,
-        query: dict[str, str] | None = None,
-    ) -> Call:
-        path = f"/api/v0/instances/{verb}{int(instance_id)}/"
-        return Call(f"{name} {instance_id}", method, path, family, repeat, not_done, About.INSTANCE, body, query or {})
+    def _unreadable(self, call: Call, what: str) -> MarketError:
+        return unreadable(call, self.transport.redactor, what)
