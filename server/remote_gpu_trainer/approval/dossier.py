@@ -14,7 +14,7 @@ _NOT_OURS = "as the machine reported, not our words"
 
 _STATE = {
     MachineState.RUNNING: "It runs, and could still change after this was written.",
-    MachineState.STOPPED: "It is stopped since the last look, so nothing on it can change.",
+    MachineState.STOPPED: "It has been stopped since the last look, so nothing on it can change.",
     MachineState.UNREADABLE: (
         "**It cannot be read any more.** What is on it and not in the proof below is unknown, and will be gone."
     ),
@@ -126,7 +126,7 @@ def _copy(evidence: Evidence) -> list[str]:
     if not evidence.files:
         return [heading]
     lines = [
-        f"{file.level.name:<18}  {show_bytes(file.size):>10}  {file.sha256}  {file.path}"
+        f"{file.level.name:<18}  {show_bytes(file.size):>10}  {file.path}  sha256 {file.sha256}"
         for file in sorted(evidence.files, key=lambda file: (file.level, file.path))
     ]
     return [heading, fenced(lines, source=f"names {_NOT_OURS}; levels and digests are ours")]

@@ -65,6 +65,7 @@ class ApprovalPages:
     def app(self) -> PageGuard:
         """The ASGI application."""
         routes = [
+            Route("/favicon.ico", _no_icon, methods=["GET"]),
             Route("/{approval}/open/{once}", self._open, methods=["GET"]),
             Route("/{approval}/", self._show, methods=["GET"]),
             Route("/{approval}/answer", self._answer, methods=["POST"]),
@@ -158,6 +159,10 @@ async def _fields(request: Request) -> dict[str, str]:
     if any(len(values) != 1 for values in parsed.values()):
         raise HTTPException(400, "A field stands twice in this form.")
     return {name: values[0] for name, values in parsed.items()}
+
+
+def _no_icon(_: Request) -> Response:
+    return Response(status_code=204)
 
 
 def _nothing_decided(request: Request, status: int, text: str) -> Response:

@@ -18,6 +18,7 @@ from remote_gpu_trainer.errors import ConsentError, InvalidRequest
 from remote_gpu_trainer.ports import ApprovalBook
 
 _TRIES = 3
+_LOCAL_FLAGS = 3  # the place of c_lflag in what tcgetattr gives
 _SUMMARY_LIMIT = 2400
 
 
@@ -71,6 +72,30 @@ def approve_on_terminal(
     return _ask(book, approval, input_tty, output, assurance)
 
 
+def ask_passphrase(prompt: str) -> str:
+    """Read a passphrase from the controlling terminal without showing it. Never from standard input.
+
+    Raises:
+        ConsentError: there is no terminal, or it was closed.
+    """
+    with controlling_terminal() as (source, target):
+        shown = termios.tcgetattr(source.fileno())
+        hidden = list(shown)
+        hidden[_LOCAL_FLAGS] &= ~termios.ECHO
+        try:
+            # TCSAFLUSH also throws away what was typed before.
+            termios.tcsetattr(source.fileno(), termios.TCSAFLUSH, hidden)
+            target.write(prompt)
+            target.flush()
+            line = source.readline()
+        finally:
+            termios.tcsetattr(source.fileno(), termios.TCSAFLUSH, shown)
+            target.write("\n")
+    if not line:
+        raise _no_terminal("the terminal was closed without a passphrase")
+    return line.rstrip("\r\n")
+
+
 def _no_terminal(seen: str) -> ConsentError:
     return ConsentError(
         seen,
@@ -121,10 +146,11 @@ def _ask(book: ApprovalBook, approval: ApprovalId, source: TextIO, target: TextI
 
 def _read_answer(request: ApprovalRequest, source: TextIO, target: TextIO) -> Answer:
     for left in reversed(range(_TRIES)):
+        target.flush()
+        # What was typed before the prompt is no answer to it.
+        termios.tcflush(source.fileno(), termios.TCIFLUSH)
         target.write("> ")
         target.flush()
-        # What was typed before the question could be read is no answer to it.
-        termios.tcflush(source.fileno(), termios.TCIFLUSH)
         line = source.readline()
         if not line:
             return Answer(agreed=False, reason="the terminal was closed without an answer")

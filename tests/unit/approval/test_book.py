@@ -7,13 +7,15 @@ import pytest
 
 from remote_gpu_trainer.approval.book import KEY_FILE, SqliteApprovalBook
 from remote_gpu_trainer.approval.refusal import MAX_ATTEMPTS, Refusal
-from remote_gpu_trainer.approval.token import mint
+from remote_gpu_trainer.approval.rows import binding_of
+from remote_gpu_trainer.approval.token import mint, seal
 from remote_gpu_trainer.database.file import Database
 from remote_gpu_trainer.domain.approvals import ApprovalRequest, ApprovalState, AssuranceLevel, Channel
-from remote_gpu_trainer.domain.ids import ApprovalId, LeaseId
+from remote_gpu_trainer.domain.ids import ApprovalId, LeaseId, OfferId
 from remote_gpu_trainer.domain.plans import Plan
 from remote_gpu_trainer.domain.runs import IntentState
 from remote_gpu_trainer.errors import (
+    ConfigError,
     ConsentError,
     InvalidRequest,
     JournalError,
@@ -29,6 +31,7 @@ from tests.unit.database.builders import (
     a_lease,
     a_rent,
     a_teardown,
+    an_offer,
 )
 
 TTL = 900.0
@@ -261,6 +264,22 @@ def test_a_dearer_rental_than_the_approved_one_is_refused(book: SqliteApprovalBo
     assert caught.value.details["reason"] == Refusal.OTHER_OFFER
 
 
+def test_a_consent_to_rent_is_good_for_its_offer_only(book: SqliteApprovalBook, journal: SqliteJournal) -> None:
+    request, token = approved(book, a_rent())
+    other = a_lease(OTHER_LEASE).model_copy(update={"offer": an_offer(OfferId(7))})
+    with pytest.raises(TokenRejected, match=r"approved offer 8812001.*this is offer 7.*Nothing was rented") as caught:
+        book.spend_rent(request.id, token, plan_digest=request.plan_digest, lease=other, request={})
+    assert caught.value.details["reason"] == Refusal.OTHER_OFFER
+    assert journal.lease(OTHER_LEASE) is None
+
+
+def test_renting_under_an_approval_that_nobody_knows_rents_nothing(book: SqliteApprovalBook) -> None:
+    with pytest.raises(TokenRejected, match="Nothing was rented"):
+        book.spend_rent(ApprovalId("ap-nothing2"), mint(), plan_digest="", lease=a_lease(OTHER_LEASE), request={})
+    with pytest.raises(TokenRejected, match="Nothing was destroyed and nothing was rented"):
+        book.check(ApprovalId("ap-nothing2"), mint(), plan_digest="")
+
+
 def test_renting_under_a_lease_that_is_there_spends_nothing(book: SqliteApprovalBook) -> None:
     request, token = approved(book, a_rent())
     with pytest.raises(JournalError, match="already holds a lease"):
@@ -319,6 +338,52 @@ def test_a_row_made_by_hand_without_the_key_file_is_no_consent(
     assert key.stat().st_mode & 0o777 == 0o600
     key.unlink()
     assert refusal_of(book, request, token) == Refusal.WRONG
+
+
+def test_an_approval_written_into_the_database_by_hand_is_no_consent(
+    book: SqliteApprovalBook, database: Database, file: Path
+) -> None:
+    request, _ = approved(book, a_teardown())
+    with database.read() as db:
+        row = dict(db.execute("SELECT * FROM approvals").fetchone())
+    forged = mint()
+    known = book.get(request.id)
+    assert known is not None and known.state is ApprovalState.APPROVED
+    binding = binding_of(known)
+    row.update(seq=2, id="ap-forged22", token_salt=b"s" * 16)
+    row["token_hash"] = seal(
+        forged, key=b"a key of the forger's own choice", salt=b"s" * 16, binding={**binding, "approval": "ap-forged22"}
+    )
+    columns = ", ".join(row)
+    statement = f"INSERT INTO approvals ({columns}) VALUES ({', '.join('?' * len(row))})"  # noqa: S608  # our own names
+    with pytest.raises(JournalError, match="starts open"), database.write() as db:
+        db.execute(statement, tuple(row.values()))
+    with database.write() as db:
+        db.execute("DROP TRIGGER approvals_are_born_open")
+        db.execute(statement, tuple(row.values()))
+    made_up = request.model_copy(update={"id": ApprovalId("ap-forged22")})
+    assert refusal_of(book, made_up, forged) == Refusal.WRONG
+
+
+def test_a_key_file_that_others_may_read_or_that_is_cut_short_is_not_used(book: SqliteApprovalBook, file: Path) -> None:
+    request, token = approved(book, a_teardown())
+    key = file.with_name(KEY_FILE)
+    key.chmod(0o644)
+    with pytest.raises(ConfigError, match="mode 0644"):
+        book.spend(request.id, token, plan_digest=request.plan_digest, lease=LEASE, request={})
+    key.chmod(0o600)
+    content = key.read_bytes()
+    key.write_bytes(content[:16])
+    with pytest.raises(ConfigError, match="16 bytes and should hold 32"):
+        book.spend(request.id, token, plan_digest=request.plan_digest, lease=LEASE, request={})
+    key.unlink()
+    key.mkdir()
+    with pytest.raises(ConfigError, match="cannot be used"):
+        book.spend(request.id, token, plan_digest=request.plan_digest, lease=LEASE, request={})
+    key.rmdir()
+    key.write_bytes(content)
+    key.chmod(0o600)
+    book.spend(request.id, token, plan_digest=request.plan_digest, lease=LEASE, request={})
 
 
 def test_a_used_approval_cannot_be_set_back_by_hand(book: SqliteApprovalBook, database: Database) -> None:

@@ -32,7 +32,13 @@ def outside_blocks(document: str) -> str:
 
 
 def test_a_teardown_reads_so() -> None:
-    text = render(a_teardown()).replace("01" * 32, "01..").replace(a_teardown().digest, "digest..")
+    text = (
+        render(a_teardown())
+        .replace("01" * 32, "01..")
+        .replace("cd" * 32, "cd..")
+        .replace("ef" * 32, "ef..")
+        .replace(a_teardown().digest, "digest..")
+    )
     assert text == snapshot("""\
 # Destroy digits-k3vq7m?
 
@@ -50,7 +56,7 @@ It carries the label of run digits-k3vq7m.
 
 ## What still runs
 
-It is stopped since the last look, so nothing on it can change.
+It has been stopped since the last look, so nothing on it can change.
 
 ```text untrusted: the job, as the machine reported, not our words
 succeeded with exit status 0 after 300 steps
@@ -67,8 +73,8 @@ No program was seen writing under the results.
 - 1 file at LOADS: its bytes are right and it was loaded
 
 ```text untrusted: names as the machine reported, not our words; levels and digests are ours
-DIGEST                    10 B  efefefefefefefefefefefefefefefefefefefefefefefefefefefefefefefef  notes.bin
-LOADS                 85.8 MiB  cdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcd  model.safetensors
+DIGEST                    10 B  notes.bin  sha256 ef..
+LOADS                 85.8 MiB  model.safetensors  sha256 cd..
 ```
 
 ## What it costs
@@ -214,6 +220,21 @@ def test_a_summary_of_a_rental_gives_the_price() -> None:
     text = summary(a_rent(gpu=LIE), limit=LEAST_LIMIT, where="the page")
     assert "$0.25 per hour for 4 h: $1.00 in all" in text
     assert "\n```" not in text
+
+
+def test_a_summary_says_what_is_wrong_before_it_says_what_is_well() -> None:
+    plan = a_teardown(evidence=(), machine_state=MachineState.RUNNING, writers=("w",), losses_complete=False)
+    text = summary(plan, limit=2000, where="the page")
+    for words in ("NOTHING is saved", "runs and could still change", "Still writing: 1", "there may be more"):
+        assert words in text
+
+
+def test_a_plan_without_looks_or_times_says_so() -> None:
+    plan = a_teardown()
+    plan = plan.model_copy(
+        update={"fingerprints": (), "instance": plan.instance.model_copy(update={"started_at": None})}
+    )
+    assert "never looked at as a whole" in render(plan) and "rented since an unknown time" in render(plan)
 
 
 def test_a_limit_that_cannot_hold_the_facts_is_refused() -> None:

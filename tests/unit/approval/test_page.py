@@ -2,6 +2,7 @@
 
 import re
 import secrets
+import ssl
 import threading
 from collections.abc import Iterator
 from html.parser import HTMLParser
@@ -20,6 +21,9 @@ from remote_gpu_trainer.errors import ConfigError
 from tests.unit.database.builders import LEASE, HandClock, a_rent, a_teardown
 
 TOKEN = re.compile(r"(?:[0-9A-Z]{4}-){6}[0-9A-Z]{4}")
+
+NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+"""The page speaks plain HTTP on loopback; without this each client reads all root certificates anew."""
 
 
 class Tags(HTMLParser):
@@ -45,7 +49,7 @@ class Browser:
     def __init__(self, server: PageServer) -> None:
         self.origin = f"http://localhost:{server.port}"
         self.client = httpx.Client(
-            transport=httpx.HTTPTransport(), trust_env=False, timeout=10, follow_redirects=True, base_url=self.origin
+            verify=NO_TLS, trust_env=False, timeout=10, follow_redirects=True, base_url=self.origin
         )
         self.page = ""
 
@@ -344,7 +348,7 @@ def test_serving_ends_with_the_answer(book: SqliteApprovalBook, asked: ApprovalR
 
     def person(link: str) -> None:
         def act() -> None:
-            with httpx.Client(trust_env=False, timeout=10, follow_redirects=True) as client:
+            with httpx.Client(verify=NO_TLS, trust_env=False, timeout=10, follow_redirects=True) as client:
                 page = client.get(link).text
                 form = Tags(page).attributes("input")[0]["value"] or ""
                 origin = link.split(f"/{asked.id}")[0]

@@ -182,6 +182,47 @@ def test_without_a_controlling_terminal_nothing_is_asked(book: SqliteApprovalBoo
     assert [open_.id for open_ in book.open_requests()] == [request.id]
 
 
+ASK = """
+from remote_gpu_trainer.approval.terminal import ask_passphrase
+print(repr(ask_passphrase("Passphrase: ")))
+"""
+
+
+def test_a_passphrase_is_read_from_the_terminal_and_not_shown() -> None:
+    far, near = pty.openpty()
+    with subprocess.Popen(
+        [sys.executable, "-c", TAKE_TERMINAL + ASK, "", "", os.ttyname(near)],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        cwd=ROOT,
+    ) as child:
+        seen = bytearray()
+        while not seen.endswith(b"Passphrase: "):
+            seen += os.read(far, 65536)
+        os.write(far, "f\u00fcnf words\n".encode())
+        printed, _ = child.communicate(timeout=30)
+    seen += os.read(far, 65536)
+    os.close(far)
+    os.close(near)
+    assert printed == "'f\u00fcnf words'\n" and b"words" not in seen
+
+
+def test_a_passphrase_is_not_read_from_a_pipe() -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", ASK],
+        input="from a pipe\n",
+        capture_output=True,
+        text=True,
+        start_new_session=True,
+        timeout=30,
+        check=False,
+        cwd=ROOT,
+    )
+    assert ended.returncode == 1 and "no controlling terminal" in ended.stderr
+
+
 def test_the_controlling_terminal_is_used_whatever_standard_input_is(book: SqliteApprovalBook, file: Path) -> None:
     request = book.request(a_teardown(), ttl_s=900)
     far, near = pty.openpty()
