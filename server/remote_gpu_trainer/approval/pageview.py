@@ -60,6 +60,12 @@ def message_page(heading: str, text: str, *, nonce: str) -> str:
     return _template("answer.html").render(nonce=nonce, heading=heading, text=text, token=None)
 
 
+def document_page(heading: str, document: str) -> str:
+    """One of our Markdown documents as a page of its own, for keeping."""
+    html = Markup(_markdown().render(document))  # noqa: S704  # HTML, links and images are off
+    return _template("document.html").render(nonce="", heading=visible(heading), document=html)
+
+
 @cache
 def _environment() -> Environment:
     return Environment(

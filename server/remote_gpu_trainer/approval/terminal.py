@@ -2,7 +2,7 @@
 
 import os
 import termios
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import TextIO
 
@@ -20,6 +20,10 @@ from remote_gpu_trainer.ports import ApprovalBook
 _TRIES = 3
 _LOCAL_FLAGS = 3  # the place of c_lflag in what tcgetattr gives
 _SUMMARY_LIMIT = 2400
+
+
+Grant = Callable[[ApprovalRequest], str]
+"""Mints the token of a request that the person agreed to, or raises ConsentError."""
 
 
 @contextmanager
@@ -46,7 +50,7 @@ def approve_on_terminal(
     *,
     input_tty: TextIO | None = None,
     output: TextIO | None = None,
-    assurance: AssuranceLevel = AssuranceLevel.PERSON,
+    grant: Grant | None = None,
 ) -> Answer:
     """Show the dossier of one request, ask, and on a yes show the token once.
 
@@ -55,21 +59,27 @@ def approve_on_terminal(
         approval: Which.
         input_tty: A terminal to read from; without it and ``output``, the controlling terminal is opened.
         output: A terminal to write to.
-        assurance: What the person did beyond typing; the caller has checked it.
+        grant: What mints the token after a yes, such as ``by_security_key``; without it, typing is enough and the
+            level is ``person``.
 
     Returns:
         What the person answered. It does not hold the token.
 
     Raises:
-        ConsentError: there is no terminal, or the request is not open.
+        ConsentError: there is no terminal, the request is not open, or ``grant`` was not satisfied.
         InvalidRequest: there is no such request.
     """
+
+    def by_typing(request: ApprovalRequest) -> str:
+        return book.approve(request.id, channel=Channel.TERMINAL, assurance=AssuranceLevel.PERSON)
+
+    mint = grant or by_typing
     if input_tty is None or output is None:
         with controlling_terminal() as (source, target):
-            return _ask(book, approval, source, target, assurance)
+            return _ask(book, approval, source, target, mint)
     if not (input_tty.isatty() and output.isatty()):
         raise _no_terminal("input or output is a pipe or a file, not a terminal")
-    return _ask(book, approval, input_tty, output, assurance)
+    return _ask(book, approval, input_tty, output, mint)
 
 
 def ask_passphrase(prompt: str) -> str:
@@ -121,7 +131,7 @@ def _open_request(book: ApprovalBook, approval: ApprovalId) -> ApprovalRequest:
     return request
 
 
-def _ask(book: ApprovalBook, approval: ApprovalId, source: TextIO, target: TextIO, assurance: AssuranceLevel) -> Answer:
+def _ask(book: ApprovalBook, approval: ApprovalId, source: TextIO, target: TextIO, mint: Grant) -> Answer:
     request = _open_request(book, approval)
     target.write(render(request.plan))
     target.write("\n" + "-" * 72 + "\nIn short:\n")
@@ -135,7 +145,8 @@ def _ask(book: ApprovalBook, approval: ApprovalId, source: TextIO, target: TextI
         target.write(f"Refused. {effect_of(request.plan.action)}\n")
         target.flush()
         return answer
-    token = book.approve(approval, channel=Channel.TERMINAL, assurance=assurance)
+    target.flush()
+    token = mint(request)
     target.write(
         f"\nApproved. The token, shown this once, good for one use until {when(request.expires_at)}:\n\n"
         f"    {token}\n\nGive it to the agent together with the approval id {approval}.\n"

@@ -11,10 +11,11 @@ import pytest
 
 from remote_gpu_trainer.approval.book import SqliteApprovalBook
 from remote_gpu_trainer.approval.refusal import Refusal
+from remote_gpu_trainer.database.file import Database
 from remote_gpu_trainer.domain.approvals import ApprovalRequest, ApprovalState, AssuranceLevel, Channel
 from remote_gpu_trainer.domain.ids import ApprovalId
 from remote_gpu_trainer.domain.runs import IntentState
-from remote_gpu_trainer.errors import ConsentError, TokenRejected
+from remote_gpu_trainer.errors import ConsentError, JournalError, TokenRejected
 from remote_gpu_trainer.journal import SqliteJournal
 from tests.unit.database.builders import LEASE, HandClock, a_teardown
 
@@ -141,4 +142,17 @@ def test_killed_inside_the_transaction_nothing_was_spent(
     killed_while_spending(file, request, token, "inside")
     assert [intent.action for intent in journal.open_intents()] == ["create"]
     assert book.check(request.id, token, plan_digest=request.plan_digest).state is ApprovalState.APPROVED
+    book.spend(request.id, token, plan_digest=request.plan_digest, lease=LEASE, request={})
+
+
+def test_a_full_disk_spends_nothing(book: SqliteApprovalBook, journal: SqliteJournal, database: Database) -> None:
+    request, token = approved(book)
+    with database.read() as db:
+        pages = db.execute("PRAGMA page_count").fetchone()[0]
+        db.execute(f"PRAGMA max_page_count = {pages}")
+    with pytest.raises(JournalError, match=r"disk is full.*free space"):
+        book.spend(request.id, token, plan_digest=request.plan_digest, lease=LEASE, request={"x": "y" * 50_000})
+    with database.read() as db:
+        db.execute("PRAGMA max_page_count = 1000000")
+    assert [intent.action for intent in journal.open_intents()] == ["create"]
     book.spend(request.id, token, plan_digest=request.plan_digest, lease=LEASE, request={})

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from remote_gpu_trainer.approval.receipt import Absence, Receipt, receipt_public_key, verify_receipt, write_receipt
+from remote_gpu_trainer.approval.receiptpage import receipt_text, write_receipt_page
 from remote_gpu_trainer.domain.approvals import AssuranceLevel, Channel, Consent
 from remote_gpu_trainer.domain.ids import ApprovalId, LeaseId
 from remote_gpu_trainer.domain.units import Usd
@@ -111,3 +112,27 @@ def test_what_proves_no_end_gets_no_receipt(tmp_path: Path, receipt: Receipt, re
     with pytest.raises(InvalidRequest, match=reason):
         write_receipt(tmp_path, receipt)
     assert list(tmp_path.rglob("*.json")) == []
+
+
+def test_a_receipt_can_be_read_and_kept_as_a_page(tmp_path: Path) -> None:
+    receipt = a_receipt().model_copy(update={"volumes_billing_on": ("<script>alert(1)</script>",)})
+    path = write_receipt_page(write_receipt(tmp_path, receipt), receipt)
+    assert write_receipt_page(path.with_suffix(".json"), receipt) == path
+    page = path.read_text()
+    assert path.name == f"{LEASE}.html" and path.stat().st_mode & 0o777 == 0o600
+    assert "<script" not in page and "&lt;script&gt;" in page
+    for words in (
+        "Destroyed: digits-k3vq7m",
+        "1 volume(s) go on billing",
+        "$1.25",
+        "$1.27",
+        "level person",
+        "debug.log",
+    ):
+        assert words in page
+
+
+def test_a_bill_that_could_not_be_read_is_said() -> None:
+    text = receipt_text(a_receipt().model_copy(update={"billed_cost": None}))
+    assert "the platform's own charges could not be read" in text
+    assert text.count("absent 2026-08-01") == 2

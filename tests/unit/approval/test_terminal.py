@@ -16,9 +16,9 @@ import pytest
 from remote_gpu_trainer.approval.book import SqliteApprovalBook
 from remote_gpu_trainer.approval.dossier import render
 from remote_gpu_trainer.approval.elicitation import Answer
-from remote_gpu_trainer.approval.terminal import approve_on_terminal
+from remote_gpu_trainer.approval.terminal import Grant, approve_on_terminal
 from remote_gpu_trainer.approval.token import normalise
-from remote_gpu_trainer.domain.approvals import ApprovalState, AssuranceLevel, Channel
+from remote_gpu_trainer.domain.approvals import ApprovalRequest, ApprovalState, AssuranceLevel, Channel
 from remote_gpu_trainer.domain.ids import ApprovalId
 from remote_gpu_trainer.errors import ConsentError, InvalidRequest
 from tests.unit.database.builders import LEASE, HandClock, a_teardown
@@ -33,12 +33,12 @@ class Person:
     lines: list[str] = field(default_factory=list[str])
     seen: bytearray = field(default_factory=bytearray)
 
-    def answer(self, book: SqliteApprovalBook, approval: ApprovalId) -> Answer:
+    def answer(self, book: SqliteApprovalBook, approval: ApprovalId, *, grant: Grant | None = None) -> Answer:
         with self.stream("r") as source, self.stream("w") as target:
             watcher = threading.Thread(target=self.sit)
             watcher.start()
             try:
-                return approve_on_terminal(book, approval, input_tty=source, output=target)
+                return approve_on_terminal(book, approval, input_tty=source, output=target, grant=grant)
             finally:
                 os.write(self.near, b"\x00END")
                 watcher.join(timeout=20)
@@ -105,6 +105,17 @@ def test_a_wrong_name_can_be_typed_again(book: SqliteApprovalBook, person: Perso
     person.lines = ["yes\n", f"{LEASE}\n"]
     assert person.answer(book, request.id).agreed
     assert "Not yet: what was typed is not the instance's name." in person.screen
+
+
+def test_a_factor_that_is_not_satisfied_leaves_the_question_open(book: SqliteApprovalBook, person: Person) -> None:
+    def refuse(request: ApprovalRequest) -> str:
+        raise ConsentError(f"nobody touched the key for {request.plan.name}")
+
+    request = book.request(a_teardown(), ttl_s=900)
+    person.lines = [f"{LEASE}\n"]
+    with pytest.raises(ConsentError, match="nobody touched"):
+        person.answer(book, request.id, grant=refuse)
+    assert [known.id for known in book.open_requests()] == [request.id] and tokens_in(person.screen) == []
 
 
 def test_three_wrong_names_are_a_no(book: SqliteApprovalBook, person: Person) -> None:
