@@ -86,7 +86,9 @@ class Disk:
 
     def file_size_limit(self) -> int:
         """The longest file that a process of the box may write now: nothing once the disk is full."""
-        free = self.free_bytes()
+        if self.free_bytes() < self._spec.disk_bytes // 16:
+            self._measure(0.0)
+        free = max(0, self._spec.disk_bytes - self._used)
         return free + self._largest if free else 0
 
     def _measure(self, fresh_s: float) -> None:

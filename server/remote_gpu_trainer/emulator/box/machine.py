@@ -34,15 +34,18 @@ class Box:
         self._server: SshServer | None = None
         self._listeners: dict[str, Listener] = {}
         self._isolation = ""
-        self._change = asyncio.Lock()
+        self._change = threading.Lock()
 
     async def start(self, direct: bool, authorized_keys: list[str]) -> None:
         """Boot: make what is missing of the disk, answer SSH, and run ``onstart`` in the background.
 
         ``direct`` opens the direct port beside the proxy's. Raises BoxError when it runs already or cannot boot.
         """
-        async with self._change:
-            await asyncio.to_thread(self._start, direct, authorized_keys)
+        await asyncio.to_thread(self._start_alone, direct, authorized_keys)
+
+    def _start_alone(self, direct: bool, authorized_keys: list[str]) -> None:
+        with self._change:
+            self._start(direct, authorized_keys)
 
     def _start(self, direct: bool, authorized_keys: list[str]) -> None:
         if self._running is not None:
@@ -114,8 +117,11 @@ class Box:
 
         Raises BoxError when a process survives.
         """
-        async with self._change:
-            await asyncio.to_thread(self._stop)
+        await asyncio.to_thread(self._stop_alone)
+
+    def _stop_alone(self) -> None:
+        with self._change:
+            self._stop()
 
     def _stop(self) -> None:
         running, self._running = self._running, None
@@ -136,8 +142,7 @@ class Box:
     async def destroy(self) -> None:
         """Stop, and delete the disk and all that the host knew."""
         await self.stop()
-        async with self._change:
-            await asyncio.to_thread(self._disk.delete)
+        await asyncio.to_thread(self._disk.delete)
 
     @property
     def running(self) -> bool:

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from paramiko import Message
+from paramiko import Message, SSHException
 from paramiko.common import cMSG_CHANNEL_REQUEST
 
 from remote_gpu_trainer.emulator.box.processes import Process
@@ -36,6 +36,11 @@ class Session:
         self.process: Process | None = None
         self.go = threading.Event()
 
+    @property
+    def over(self) -> bool:
+        """Whether its channel is closed."""
+        return bool(self._channel.closed)
+
     def begin(self, command: str | None) -> None:
         """Run a command, or a login shell, in the background."""
         threading.Thread(target=self._run, args=(command,), name="box-session", daemon=True).start()
@@ -47,7 +52,7 @@ class Session:
 
     def _run(self, command: str | None) -> None:
         self.go.wait(REPLY_MOST_S)
-        with contextlib.suppress(OSError, EOFError):  # the client is gone, and so is whom to tell
+        with contextlib.suppress(OSError, EOFError, SSHException):  # the client is gone, and so is whom to tell
             try:
                 pumps = self._on_terminal(command) if self.terminal else self._on_pipes(command)
             except BoxError as problem:
@@ -55,7 +60,7 @@ class Session:
                 self._channel.send_exit_status(255)
             else:
                 self._finish(pumps)
-        self._channel.close()
+            self._channel.close()
 
     def _finish(self, pumps: list[threading.Thread]) -> None:
         process = self.process

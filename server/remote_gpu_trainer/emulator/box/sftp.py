@@ -133,7 +133,8 @@ class BoxSftp(paramiko.SFTPServerInterface):
                         info = os.stat(each, dir_fd=fd, follow_symlinks=False)
                     except FileNotFoundError:  # gone since
                         continue
-                    found.append(paramiko.SFTPAttributes.from_stat(info, each))
+                    name_as_bytes: Any = os.fsencode(each)  # a name need not be text
+                    found.append(paramiko.SFTPAttributes.from_stat(info, name_as_bytes))
             finally:
                 os.close(fd)
             return found

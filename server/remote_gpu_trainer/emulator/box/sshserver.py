@@ -40,6 +40,7 @@ class BoxTransport(paramiko.Transport):
     def __init__(self, sock: Any) -> None:
         super().__init__(sock, default_window_size=WINDOW, default_max_packet_size=PACKET)
         self.granted: list[Session] = []
+        self._held: list[Any] = []
 
     def _send_user_message(self, data: Any) -> None:
         super()._send_user_message(data)
@@ -47,6 +48,11 @@ class BoxTransport(paramiko.Transport):
             for session in self.granted:
                 session.go.set()
             self.granted.clear()
+
+    def _queue_incoming_channel(self, channel: Any) -> None:
+        """Hold every open channel: paramiko itself knows them by weak references only."""
+        self._held = [*(each for each in self._held if not each.closed), channel]
+        super()._queue_incoming_channel(channel)
 
 
 class BoxServer(paramiko.ServerInterface):
@@ -112,7 +118,10 @@ class BoxServer(paramiko.ServerInterface):
             threading.Thread(target=work, name="box-forward", daemon=True).start()
 
     def _session(self, channel: Any) -> Session:
-        return self._sessions.setdefault(channel.get_id(), Session(channel, self._running))
+        if channel.get_id() not in self._sessions:
+            self._sessions = {number: each for number, each in self._sessions.items() if not each.over}
+            self._sessions[channel.get_id()] = Session(channel, self._running)
+        return self._sessions[channel.get_id()]
 
     def check_channel_env_request(self, channel: Any, name: Any, value: Any) -> bool:
         """Environment for the next command; not what would change how programs are loaded."""
@@ -149,7 +158,6 @@ class BoxServer(paramiko.ServerInterface):
 
     def _begin(self, channel: Any, command: str | None) -> bool:
         session = self._session(channel)
-        del self._sessions[channel.get_id()]
         self._transport.granted.append(session)
         session.begin(command)
         return True

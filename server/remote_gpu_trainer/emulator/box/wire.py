@@ -1,6 +1,7 @@
 """The network side of a box: bytes counted at the socket, faults on request, and the platform's slow proxy."""
 
 import contextlib
+import errno
 import queue
 import socket
 import threading
@@ -43,7 +44,7 @@ class Wire:
         """Return at once, or when a stall is over. Raises Cut when the box goes down meanwhile."""
         while self.faults.stall:
             if self.down.wait(STALL_LOOK_S):
-                raise Cut("the box went down")
+                raise Cut(errno.ECONNRESET, "the box went down")
 
 
 class WireSocket:
@@ -82,7 +83,7 @@ class WireSocket:
         most = self._wire.faults.cut_after_bytes
         if most is not None and self._passed >= most:
             self.close()
-            raise Cut(f"cut after {self._passed} bytes")
+            raise Cut(errno.ECONNRESET, f"cut after {self._passed} bytes")
 
     def close(self) -> None:
         """Drop the connection: the peer notices at once."""

@@ -1,0 +1,73 @@
+"""What goes wrong with a box's line on request."""
+
+import threading
+
+import paramiko
+import pytest
+
+from tests.unit.emulator_box.conftest import Bench, wait_until
+
+
+def test_a_cut_drops_the_connection_after_its_bytes(bench: Bench) -> None:
+    client = bench.connect()
+    bench.box.faults.cut_after_bytes = 200_000
+    before = bench.box.bytes_sent
+    channel = client.get_transport().open_session()
+    channel.exec_command("cat /dev/zero")
+    received = 0
+    while data := channel.recv(65536):
+        received += len(data)
+    assert 100_000 < received < 200_000
+    assert bench.box.bytes_sent - before <= 200_000
+    wait_until(lambda: not client.get_transport().is_active(), "the connection is gone")
+    bench.box.faults.cut_after_bytes = None
+    assert bench.run("echo again").out == "again\n"
+
+
+def test_a_stall_holds_everything_until_it_is_over(bench: Bench) -> None:
+    client = bench.connect()
+    bench.box.faults.stall = True
+    answered = threading.Event()
+
+    def ask() -> None:
+        bench.run("echo late", client=client)
+        answered.set()
+
+    asking = threading.Thread(target=ask)
+    asking.start()
+    assert not answered.wait(0.4)
+    bench.box.faults.stall = False
+    assert answered.wait(20)
+    asking.join()
+
+
+def test_a_stalled_box_can_be_stopped(bench: Bench) -> None:
+    client = bench.connect()
+    bench.box.faults.stall = True
+    bench.stop()
+    wait_until(lambda: not client.get_transport().is_active(), "the connection is gone")
+
+
+def test_a_changed_host_key_is_another_one_until_it_is_switched_off(bench: Bench) -> None:
+    own = bench.connect().get_transport().get_remote_server_key()
+    bench.box.faults.change_host_key = True
+    assert bench.connect().get_transport().get_remote_server_key() != own
+    bench.box.faults.change_host_key = False
+    assert bench.connect().get_transport().get_remote_server_key() == own
+
+
+def test_refused_keys_are_refused_as_any_other(bench: Bench) -> None:
+    bench.box.faults.refuse_auth = True
+    with pytest.raises(paramiko.AuthenticationException):
+        bench.connect()
+
+
+def test_a_late_greeting_outlasts_a_client_that_does_not_wait(bench: Bench) -> None:
+    bench.box.faults.banner_delay_s = 30
+    client = paramiko.SSHClient()
+    client.set_missing_host_key_policy(paramiko.AutoAddPolicy())  # noqa: S507  # no connection comes about
+    with pytest.raises(paramiko.SSHException, match="banner"):
+        client.connect("127.0.0.1", bench.box.direct_port or 0, "root", pkey=bench.key, banner_timeout=0.3)
+    client.close()
+    bench.box.faults.banner_delay_s = 0.05
+    assert bench.run("echo in").out == "in\n"

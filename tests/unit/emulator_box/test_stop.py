@@ -1,0 +1,118 @@
+"""Pulling the plug: nothing of a box goes on running, whatever it did to hide."""
+
+import asyncio
+import os
+import signal
+import socket
+import subprocess
+import sys
+import uuid
+from pathlib import Path
+
+import pytest
+
+from remote_gpu_trainer.emulator.box.lent import pid1
+from tests.unit.emulator_box.conftest import Bench, MakeBench, wait_until
+
+linux = pytest.mark.skipif(sys.platform != "linux", reason="looks at /proc")
+
+HIDERS = {
+    "a child": "{sleep} & wait",
+    "a session of its own under nohup": "nohup setsid {sleep} >/dev/null 2>&1 & exit 0",
+    "forked twice": "( ( setsid nohup {sleep} >/dev/null 2>&1 & ) & ) ; exit 0",
+    "no environment": "env -i /usr/bin/setsid /bin/{sleep} >/dev/null 2>&1 < /dev/null & exit 0",
+    "deaf to signals": "trap '' HUP TERM INT; setsid sh -c \"trap '' HUP TERM INT; {sleep}\" & exit 0",
+    "forking on": "setsid sh -c 'while :; do (exec {sleep}) & sleep 0.01; done' >/dev/null 2>&1 & exit 0",
+}
+
+
+def alive(token: str) -> list[int]:
+    """Processes with the token on their command line, zombies apart."""
+    found: list[int] = []
+    for pid in pid1.parents():
+        try:
+            words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+        except OSError:
+            continue
+        if token.encode() in words:
+            found.append(pid)
+    return found
+
+
+@linux
+@pytest.mark.parametrize("how", HIDERS)
+def test_a_process_does_not_survive_the_stop(bench: Bench, how: str) -> None:
+    token = f"{600 + uuid.uuid4().int % 10**9 / 10**9:.9f}"
+    channel = bench.connect().get_transport().open_session()
+    channel.exec_command(HIDERS[how].format(sleep=f"sleep {token}"))
+    wait_until(lambda: alive(token), "the process runs")
+
+    bench.stop()
+
+    assert alive(token) == []
+
+
+@linux
+@pytest.mark.parametrize("isolation", ["auto", "none"])
+def test_a_process_that_onstart_left_behind_does_not_survive_the_stop(make_bench: MakeBench, isolation: str) -> None:
+    token = f"{700 + uuid.uuid4().int % 10**9 / 10**9:.9f}"
+    bench = make_bench(isolation, onstart=f"setsid nohup sleep {token} >/dev/null 2>&1 &")
+    bench.start()
+    wait_until(lambda: alive(token), "the process runs")
+
+    bench.stop()
+
+    assert alive(token) == []
+
+
+def test_stop_cuts_connections_and_closes_both_ports(bench: Bench) -> None:
+    ports = (bench.box.direct_port, bench.box.proxy_port)
+    client, through_proxy = bench.connect(), bench.connect(port=bench.box.proxy_port)
+
+    bench.stop()
+
+    wait_until(lambda: not client.get_transport().is_active(), "the client notices")
+    wait_until(lambda: not through_proxy.get_transport().is_active(), "the client behind the proxy notices")
+    for port in ports:
+        with socket.socket() as probe:
+            assert probe.connect_ex(("127.0.0.1", port or 0)) != 0
+    assert (bench.box.running, bench.box.direct_port, bench.box.proxy_port) == (False, None, None)
+
+
+def test_the_disk_stays_at_stop_and_goes_at_destroy(bench: Bench) -> None:
+    bench.run("mkdir /workspace/kept && echo precious > /workspace/kept/file && chmod 500 /workspace/kept")
+    bench.stop()
+    assert (bench.workspace / "kept/file").read_text() == "precious\n"
+
+    bench.start()
+    assert bench.run("cat /workspace/kept/file").out == "precious\n"
+    for client in bench.clients:
+        client.close()
+    asyncio.run(bench.box.destroy())
+    assert list(bench.box.root.parent.iterdir()) == []
+
+
+CRASHING = """
+import asyncio, sys
+from pathlib import Path
+from remote_gpu_trainer.emulator.box import Box, BoxSpec
+onstart = f"setsid nohup sleep {sys.argv[3]} & ( sleep {sys.argv[3]} & )"
+spec = BoxSpec(1, Path(sys.argv[1]), 1 << 30, {}, onstart, "GPU", 1, 8, "1", "1", "h", isolation=sys.argv[2])
+async def main():
+    await Box(spec).start(True, [])
+    await asyncio.sleep(100)
+asyncio.run(main())
+"""
+
+
+@linux
+@pytest.mark.parametrize("isolation", ["auto", "none"])
+def test_a_box_does_not_outlive_an_emulator_that_was_killed(tmp_path: Path, isolation: str) -> None:
+    token = f"{800 + uuid.uuid4().int % 10**9 / 10**9:.9f}"
+    emulator = subprocess.Popen([sys.executable, "-c", CRASHING, str(tmp_path / "box"), isolation, token])
+    wait_until(lambda: len(alive(token)) >= 3, "emulator and both processes run")
+
+    os.kill(emulator.pid, signal.SIGKILL)
+    emulator.wait(20)
+
+    wait_until(lambda: not alive(token), "the box is gone too")
