@@ -164,8 +164,12 @@ def run() -> int:
     lock.write(str(os.getpid()))
     lock.flush()
     stop = threading.Event()
+
+    def on_term(_number: int, _frame: object) -> None:
+        stop.set()
+
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    signal.signal(signal.SIGTERM, on_term)
     try:
         job = read_job()
     except (OSError, ValueError) as bad:

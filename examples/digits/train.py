@@ -97,7 +97,8 @@ def main() -> None:
     cut = len(y) * 4 // 5
     rng = np.random.default_rng(o.seed)
     state: Tensors = {
-        "w1": rng.normal(0, 0.18, (64, 64)), "b1": np.zeros(64), "w2": rng.normal(0, 0.18, (64, 10)), "b2": np.zeros(10),
+        "w1": rng.normal(0, 0.18, (64, 64)), "b1": np.zeros(64),
+        "w2": rng.normal(0, 0.18, (64, 10)), "b2": np.zeros(10),
     }  # fmt: skip
     state.update({f"{part}.{k}": np.zeros_like(a) for part in "mv" for k, a in list(state.items()) if "." not in k})
     found, start, loss = newest(folder), 0, float("nan")
