@@ -3,7 +3,7 @@
 import unicodedata
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from remote_gpu_trainer.approval.visible import fenced, visible
@@ -47,6 +47,8 @@ def test_two_names_that_differ_look_different(one: str, other: str) -> None:
 
 
 @given(st.lists(st.text(alphabet="`~a\n", max_size=12), max_size=4))
+@example(["```"])
+@example(["`````text", "```"])
 def test_no_line_can_close_its_block(lines: list[str]) -> None:
     opening, *inside, closing = fenced(lines, source="names").split("\n")
     assert len(inside) == len(lines)
