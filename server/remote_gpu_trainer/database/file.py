@@ -30,18 +30,21 @@ class Database:
     Args:
         path: The file; it and its folder are made, private to the user, when they are not there.
         steps: The schema's steps; only tests of migration pass others.
+        patience_s: Seconds that a write waits for another process's write.
 
     Raises:
         JournalError: the file is damaged, another program's, from a newer version, or open to other users.
     """
 
-    def __init__(self, path: Path, *, steps: Sequence[Sequence[str]] = MIGRATIONS) -> None:
+    def __init__(
+        self, path: Path, *, steps: Sequence[Sequence[str]] = MIGRATIONS, patience_s: float = BUSY_TIMEOUT_S
+    ) -> None:
         self.path = path.absolute()
         self._lock = threading.RLock()
         with self._explained():
             _make_private(self.path)
             self._connection = sqlite3.connect(
-                self.path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
+                self.path, timeout=patience_s, isolation_level=None, check_same_thread=False
             )
         self._connection.row_factory = sqlite3.Row
         try:

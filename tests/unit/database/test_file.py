@@ -146,6 +146,16 @@ def test_a_folder_that_cannot_be_made_is_said(tmp_path: Path) -> None:
         Database(tmp_path / "home" / "journal.db")
 
 
+def test_a_write_waits_for_another_process_only_so_long_and_a_read_not_at_all(file: Path) -> None:
+    with Database(file) as holder, Database(file, patience_s=0.05) as waiter, holder.write() as db:
+        db.execute("INSERT INTO pins VALUES ('a', 'b')")
+        with waiter.read() as other:
+            assert other.execute("SELECT * FROM pins").fetchall() == []
+        with pytest.raises(JournalError, match=r"cannot be used now: database is locked.*Nothing was recorded"):
+            with waiter.write():
+                pass
+
+
 def test_using_a_closed_file_is_an_error_of_ours(file: Path) -> None:
     database = Database(file)
     database.close()
