@@ -10,7 +10,7 @@ from collections import Counter
 from remote_gpu_trainer.rules.facts import SecretSighting
 
 FORMATS: tuple[tuple[str, re.Pattern[str]], ...] = (
-    ("private-key", re.compile(r"-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?-----")),
+    ("private-key", re.compile(r"-----BEGIN (?:[A-Z0-9]{1,20} ){0,4}PRIVATE KEY(?: BLOCK)?-----")),
     ("hugging-face-token", re.compile(r"(?<![A-Za-z0-9])(?:hf|api_org)_[A-Za-z0-9]{30,}")),
     ("aws-access-key-id", re.compile(r"(?<![A-Z0-9])(?:AKIA|ASIA|ABIA|ACCA)[A-Z2-7]{16}(?![A-Z0-9])")),
     (
@@ -35,18 +35,24 @@ FORMATS: tuple[tuple[str, re.Pattern[str]], ...] = (
     ),
 )
 """Formats of credentials that tell what they are by themselves."""
+# Every repetition is bounded: the text is anything at all, and scanning it must stay linear.
 _URL = re.compile(r"://[^\s/:@'\"<>]{0,80}:(?P<value>[^\s/@'\"<>]{6,200})@", re.IGNORECASE)
-_LOGIN = re.compile(r"(?:^|\s)(?:-p|--password|--api-key|--token|-u\s+\S+\s+-p)[=\s]+(?P<value>[^\s'\"]{6,})")
+_LOGIN = re.compile(
+    r"(?:^|\s)(?:-p|--password|--api-key|--token|-u[ \t]{1,4}\S{1,80}[ \t]{1,4}-p)[= \t]{1,4}(?P<value>[^\s'\"]{6,400})"
+)
 _HEADER = re.compile(
-    r"(?:Authorization|Bearer|X-Api-Key)['\"]?\s*[:=]?\s*['\"]?(?:Bearer|Basic|Token)?\s+(?P<value>\S{16,})"
+    r"(?:Authorization|Bearer|X-Api-Key)['\"]?[ \t]{0,4}[:=]?[ \t]{0,4}['\"]?"
+    r"(?:Bearer|Basic|Token)?[ \t]{1,4}(?P<value>\S{16,400})"
 )
 _ASSIGNED = re.compile(
     r"(?:secret|token|passw(?:or)?d|passphrase|api[_-]?key|apikey|access[_-]?key|private[_-]?key"
     r"|credential|auth[_-]?key|account[_-]?key)[A-Za-z0-9_.-]{0,40}"
-    r"\\?['\"]?\s*(?:[:=]|=>|\s)\s*\\?['\"]?(?P<value>[^\s'\"\\,;)}<>]{8,})",
+    r"\\?['\"]?[ \t]{0,8}(?:=>|[:= \t])[ \t]{0,8}\\?['\"]?(?P<value>[^\s'\"\\,;)}<>]{8,400})",
     re.IGNORECASE,
 )
-_NETRC = re.compile(r"\bmachine\s+\S+\s+login\s+\S+\s+password\s+(?P<value>\S{6,})")
+_NETRC = re.compile(
+    r"\bmachine[ \t]{1,4}\S{1,200}[ \t]{1,4}login[ \t]{1,4}\S{1,200}[ \t]{1,4}password[ \t]{1,4}(?P<value>\S{6,400})"
+)
 _BASE64 = re.compile(r"[A-Za-z0-9+/]{40,}={0,2}")
 _BASE64_LINE = re.compile(r"[A-Za-z0-9+/]{4,}={0,2}")
 _SECRET_FILE = re.compile(
@@ -64,7 +70,7 @@ _CODE = re.compile(r"[(\[]|^[A-Za-z_]+(?:\.(?:[A-Za-z_]\w*|\d+))+$|^[A-Za-z_]+$|
 LEAST_ENTROPY = 3.2
 """Bits for each character: above words and names, below random base64, base62 and hexadecimal of 32 characters."""
 MAX_DEPTH = 3
-MAX_DECODED = 1 << 20
+MAX_DECODED = 1 << 18
 _TEXT = frozenset(range(0x20, 0x7F)) | {9, 10, 13}
 
 
@@ -72,7 +78,7 @@ def find_secrets(text: str, place: str) -> tuple[SecretSighting, ...]:
     """Where in a text something looks like a credential, line by line; encoded text is looked into.
 
     Args:
-        text: Any text; base64, gzip and zlib inside are decoded, three layers deep and at most 1 MiB each.
+        text: Any text; base64, gzip and zlib inside are decoded, three layers deep and at most 256 KiB each.
         place: How to name the text, for example ``onstart``; the line is added.
     """
     seen: dict[tuple[str, str], SecretSighting] = {}

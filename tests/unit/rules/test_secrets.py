@@ -178,6 +178,18 @@ def test_the_name_of_a_variable_counts() -> None:
     assert find_secrets_in_value("COMMIT", HEX) == ()
 
 
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize(
+    "piece",
+    [
+        *("token ", "token=", "token" + " " * 4000, " ", "://", "a:", "-u x ", "machine a login b ", "Bearer "),
+        *("eyJaaaaaaaaaaa.", "eyJ", "-----BEGIN ", "-----BEGIN A A A A ", "cred", "AKIA", "A", "-p "),
+    ],
+)
+def test_a_long_line_made_to_be_slow_is_not(piece: str) -> None:
+    find_secrets(piece * (300_000 // len(piece)), "x")
+
+
 def test_a_bomb_of_zeros_is_cut_and_ends() -> None:
     bomb = base64.b64encode(gzip.compress(b"\0" * 50_000_000)).decode()
 
