@@ -270,7 +270,7 @@ class VastClient:
         call = copying.cloud_call(
             instance_id, source=source, target=target, connection=connection, direction=direction, flags=flags
         )
-        return read_text((await self.transport.done(call)).get("msg")) or ""
+        return self.transport.redactor.clean(read_text((await self.transport.done(call)).get("msg")) or "")
 
     def _unreadable(self, call: Call, what: str) -> MarketError:
         return unreadable(call, self.transport.redactor, what)

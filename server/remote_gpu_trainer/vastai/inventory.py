@@ -34,7 +34,7 @@ class Look:
     def complete(self) -> bool:
         """Every page read, every row understood and named once, and both of the platform's own counts agree."""
         ids = {instance.id for instance in self.instances}
-        if not self.ended or self.unreadable or len(ids) != self.rows or self.totals != {self.rows}:
+        if not self.ended or len(ids) != self.rows or self.totals != {self.rows}:
             return False
         return self.counts is None or self._counts_agree()
 

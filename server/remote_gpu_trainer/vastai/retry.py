@@ -26,8 +26,6 @@ class RetryPolicy:
 
 
 def _repeatable(call: Call, error: BaseException) -> bool:
-    if call.repeat is Repeat.ONCE:
-        return False
     if isinstance(error, AnswerLost):
         return call.repeat is Repeat.IDEMPOTENT
     return isinstance(error, MarketUnreachable | ServerFault | RateLimited)

@@ -12,7 +12,7 @@ from remote_gpu_trainer.vastai.client import VastClient
 from remote_gpu_trainer.vastai.pacing import Pacing
 from remote_gpu_trainer.vastai.retry import RetryPolicy
 
-KEY = "0123456789abcdef" * 4
+KEY = "Vast-Key-that-nobody-may-see-5Qw7"
 
 
 class JumpClock:
@@ -62,6 +62,7 @@ class Seen:
     target: str
     headers: dict[str, str]
     raw: bytes
+    connection: int
 
     @property
     def path(self) -> str:
@@ -99,7 +100,7 @@ class Server:
         method, target, _ = head[0].split(" ")
         headers = {k.lower(): v.strip() for k, _, v in (line.partition(":") for line in head[1:] if line)}
         raw = await reader.readexactly(int(headers.get("content-length", "0")))
-        self.seen.append(Seen(method, target, headers, raw))
+        self.seen.append(Seen(method, target, headers, raw, id(writer)))
         reply = self.answerer(self.seen[-1]) if self.answerer else self._next()
         if reply.drop == "before":
             return False

@@ -18,7 +18,7 @@ from remote_gpu_trainer.errors import (
     UnexpectedAnswer,
     WaitExpired,
 )
-from remote_gpu_trainer.vastai.results import MOST_KEPT, POLLS
+from remote_gpu_trainer.vastai.results import MOST_KEPT, POLLS, result_url_in
 from remote_gpu_trainer.vastai.retry import RetryPolicy
 from tests.unit.vastai.samples import ACCOUNT, QUERY, a_page, an_instance, an_offer, an_order
 from tests.unit.vastai.scripted import KEY, JumpClock, Reply, Seen, Server, connected, ok, text
@@ -196,6 +196,13 @@ async def test_an_inventory_in_doubt_is_not_complete(by_token: dict[str, Any]) -
         assert not (await client.inventory()).complete
 
 
+async def test_a_token_that_comes_again_is_not_followed() -> None:
+    async with connected() as (server, client, _):
+        server.answerer = pages(by_token=DOUBTFUL["the same token again"])
+        await client.inventory()
+    assert len(server.seen) == 1 + 2 * 2
+
+
 async def test_an_inventory_that_was_changing_is_read_once_more() -> None:
     looks = [a_page(an_instance(), total=2), a_page(an_instance())]
 
@@ -294,6 +301,14 @@ async def test_a_result_url_that_points_elsewhere_is_not_fetched(url: str) -> No
     assert len(server.seen) == 1
 
 
+def test_a_result_on_this_machine_is_fetched_only_for_an_emulator() -> None:
+    url = "http://127.0.0.1:8000/x.log"
+    assert result_url_in(url, loopback=True) == url
+    with pytest.raises(UnexpectedAnswer):
+        result_url_in(url, loopback=False)
+    assert result_url_in("https://s3.amazonaws.com/x.log", loopback=False)
+
+
 async def test_ls_and_du_are_run_quoted_and_rm_is_not() -> None:
     async with connected() as (server, client, _):
         with_log(server, text("a\n", 200))
@@ -363,6 +378,7 @@ async def test_the_bill_is_read_page_by_page() -> None:
         server.script(ok({"results": [row], "next_token": "n"}))
         with pytest.raises(UnexpectedAnswer):
             await client.charges(JumpClock().now())
+        assert len(server.seen) == 2
         with pytest.raises(InvalidRequest):
             await client.charges(JumpClock().now().replace(tzinfo=None))
 

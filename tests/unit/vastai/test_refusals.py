@@ -105,6 +105,7 @@ CASES: list[tuple[str, Act, Reply, type[MarketError]]] = [
     ("no such instance 400", _reboot, said(400, "no_such_instance", "Instance 7 not found."), NoSuchInstance),
     ("invalid id in logs", _logs, ok({"error": "invalid_id", "msg": "Invalid instance id."}, 404), NoSuchInstance),
     ("a proxy's 404", _destroy, text("<html>nothing here</html>", 404), UnexpectedAnswer),
+    ("a 404 in plain words", _destroy, text("Instance not found", 404), UnexpectedAnswer),
     ("retired", _show, said(410, "deprecated_endpoint", "Use v1"), UnexpectedAnswer),
     ("redirect of a read", _show, Reply(302, b"", {"location": "https://evil.example/"}), UnexpectedAnswer),
     ("redirect of a write", _create, Reply(307, b"", {"location": "https://evil.example/"}), AnswerLost),

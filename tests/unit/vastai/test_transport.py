@@ -25,6 +25,7 @@ from remote_gpu_trainer.errors import (
     ServerFault,
     UnexpectedAnswer,
 )
+from remote_gpu_trainer.ports import Marketplace
 from remote_gpu_trainer.vastai.answers import MOST_BYTES
 from remote_gpu_trainer.vastai.client import VastClient
 from remote_gpu_trainer.vastai.pacing import SPEC_INTERVALS_S, Pacing
@@ -145,6 +146,35 @@ async def test_create_destroy_bid_and_reboot_are_sent_once(reply: Reply) -> None
             with pytest.raises(MarketError):
                 await act
             assert len(server.seen) == 1
+
+
+@pytest.mark.anyio
+async def test_what_is_sent_once_never_goes_into_a_connection_that_may_be_dead() -> None:
+    async with connected() as (server, client, _):
+        server.script(ok(ACCOUNT), ok(ACCOUNT), ok({"success": True, "new_contract": 5}), ok({"success": True}))
+        await client.account()
+        await client.account()
+        await client.create_instance(an_order())
+        await client.destroy_instance(SEVEN)
+        used = [seen.connection for seen in server.seen]
+    assert used[0] == used[1]
+    assert used[2] != used[0] and used[3] != used[0]
+
+
+@pytest.mark.anyio
+async def test_an_emulator_here_is_not_asked_through_a_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:1")
+    async with connected(retry=ONE_TRY) as (server, client, _):
+        server.script(ok(ACCOUNT))
+        assert (await client.account()).id == ACCOUNT["id"]
+
+
+def test_the_client_is_a_marketplace() -> None:
+    market: Marketplace = VastClient("http://127.0.0.1:9", KEY, clock=JumpClock())
+    assert repr(market) == "VastClient('http://127.0.0.1:9')"
 
 
 @pytest.mark.anyio
