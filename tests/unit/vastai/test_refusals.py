@@ -128,6 +128,8 @@ CASES: list[tuple[str, Act, Reply, type[MarketError]]] = [
     ("create with a text id", _create, ok({"success": True, "new_contract": "soon"}), AnswerLost),
     ("create without success", _create, ok({"new_contract": 9}), AnswerLost),
     ("destroy that says nothing", _destroy, ok({}), AnswerLost),
+    ("destroy that says maybe", _destroy, ok({"success": "maybe"}), AnswerLost),
+    ("stop that says maybe", _stop, ok({"success": 1}), UnexpectedAnswer),
 ]  # fmt: skip
 ONE_TRY = RetryPolicy(attempts=1)
 

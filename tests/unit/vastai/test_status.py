@@ -31,6 +31,7 @@ CASES = [
     (raw("stopped", "stopped", "stopped", "stopped"), BID, P.STOPPED),
     (raw(None, "stopped", "stopped", "stopped", None), BID, P.STOPPED),
     (raw("running", "stopped", "running", "stopped"), FIXED, P.STOPPING),
+    (raw(None, "stopped", "running", "stopped"), FIXED, P.STOPPING),
     (raw("running", "running", "running", "stopped"), BID, P.STOPPING),
     (raw("loading", "stopped", "stopped", "stopped"), FIXED, P.STOPPING),
     (raw("exited", "running", "stopped", "running"), BID, P.PREEMPTED),
