@@ -13,7 +13,7 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ed25519
 
-from remote_gpu_trainer.emulator.box import Box, BoxSpec
+from remote_gpu_trainer.emulator.box import Box, BoxError, BoxSpec
 
 PATIENCE_S = 20.0
 
@@ -143,9 +143,14 @@ def make_bench(tmp_path: Path) -> Iterator[MakeBench]:
         asyncio.run(bench.box.destroy())
 
 
-@pytest.fixture(params=["auto", "none"])
+@pytest.fixture(params=["auto", "none", "openssh"])
 def bench(request: pytest.FixtureRequest, make_bench: MakeBench) -> Bench:
-    """A running box, once isolated as well as this system can and once in plain folders."""
-    made = make_bench(request.param)
-    made.start()
+    """A running box: isolated as well as this system can, in plain folders, and with the system's own sshd."""
+    made = make_bench("auto", ssh="openssh") if request.param == "openssh" else make_bench(request.param)
+    try:
+        made.start()
+    except BoxError as problem:
+        if request.param != "openssh":
+            raise
+        pytest.skip(str(problem))
     return made

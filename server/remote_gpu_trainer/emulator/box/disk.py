@@ -2,6 +2,8 @@
 
 import errno
 import os
+import posixpath
+import re
 import shutil
 import stat
 import subprocess
@@ -9,11 +11,16 @@ import threading
 import time
 from pathlib import Path
 
+from remote_gpu_trainer.emulator.box.rooted import Rooted
 from remote_gpu_trainer.emulator.box.spec import BoxError, BoxSpec
 
 FOLDERS = ("workspace", "root/.ssh", "tmp", "etc/ssh", "home", "opt", "run", "mnt", "var/tmp", "var/log", "usr", "proc")
 SYSTEM_LINKS = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
 COMMANDS = frozenset({"ls", "rm", "du"})
+OPTION = re.compile(
+    r"-[A-CE-GI-KM-Za-z0-9]+|--(all|human-readable|recursive|force|summarize|apparent-size|max-depth=\d+)"
+)
+"""What may be asked of them: nothing that follows links or reads names from files."""
 COMMAND_MOST_S = 20.0
 FRESH_S = 0.25
 """A measure of the disk is taken anew after this long, or after 20 times what taking it costs."""
@@ -104,17 +111,19 @@ class Disk:
         """``ls``, ``rm`` or ``du`` on the disk, paths below it; what it prints, errors included."""
         if not argv or argv[0] not in COMMANDS:
             raise BoxError(f"only {', '.join(sorted(COMMANDS))} run on a stopped box, not {argv[:1]}. Nothing was run.")
-        words: list[str] = [argv[0]]
-        for word in argv[1:]:
-            if word.startswith("-"):
-                words.append(word)
-                continue
-            path = Path(os.path.normpath("/" + word))
-            parent = (self.root / str(path.parent).lstrip("/")).resolve()
-            if not parent.is_relative_to(self.root.resolve()):
-                return f"{argv[0]}: cannot access '{word}': No such file or directory\n"
-            words.append(str(parent / path.name) if path.name else str(parent))
-        if len(words) == 1 or all(word.startswith("-") for word in words[1:]):
+        inside = Rooted(os.open(self.root, os.O_RDONLY | os.O_DIRECTORY))
+        try:
+            words = [
+                argv[0],
+                *(word if word.startswith("-") else self._real(inside, argv[0], word) for word in argv[1:]),
+            ]
+        finally:
+            inside.close()
+        if wrong := next((word for word in words[1:] if word.startswith("-") and not OPTION.fullmatch(word)), None):
+            return f"{argv[0]}: unrecognized option '{wrong}'\n"
+        if argv[0] == "rm" and str(self.root) in words:
+            return "rm: refusing to remove '/'\n"
+        if all(word.startswith("-") for word in words[1:]):
             words.append(str(self.root))
         done = subprocess.run(
             words,
@@ -125,6 +134,14 @@ class Disk:
         )
         printed = (done.stdout + done.stderr).decode(errors="replace")
         return printed.replace(str(self.root.resolve()), "").replace(str(self.root), "")
+
+    def _real(self, inside: Rooted, command: str, word: str) -> str:
+        """Where a path of the box really lies; links are followed inside only, and the last one not for ``rm``."""
+        path = posixpath.normpath("/" + word)
+        if command != "rm":
+            return str(self.root) + inside.real_path(path).rstrip("/")
+        parent, name = posixpath.split(path)
+        return posixpath.join(str(self.root) + inside.real_path(parent).rstrip("/"), name).rstrip("/")
 
     def delete(self) -> None:
         """Remove the disk and what the host knew about the box."""

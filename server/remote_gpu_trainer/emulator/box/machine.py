@@ -4,17 +4,18 @@ import asyncio
 import contextlib
 import os
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
-from remote_gpu_trainer.emulator.box import isolation, lend
+from remote_gpu_trainer.emulator.box import isolation, lend, openssh
 from remote_gpu_trainer.emulator.box.disk import Disk
 from remote_gpu_trainer.emulator.box.hostkeys import HostKeys
 from remote_gpu_trainer.emulator.box.logs import Log
 from remote_gpu_trainer.emulator.box.processes import Process, Processes
 from remote_gpu_trainer.emulator.box.running import Running, environment, shell
 from remote_gpu_trainer.emulator.box.spec import BoxError, BoxFaults, BoxSpec
-from remote_gpu_trainer.emulator.box.sshserver import SshServer
-from remote_gpu_trainer.emulator.box.wire import Listener, Proxy, Wire
+from remote_gpu_trainer.emulator.box.sshserver import ParamikoServer
+from remote_gpu_trainer.emulator.box.wire import Connections, Listener, Proxy, Wire, WireSocket
 
 WATCH_S = 1.0
 
@@ -31,7 +32,7 @@ class Box:
         self._container_log = Log(self._disk.host / "container.log")
         self._daemon_log = Log(self._disk.host / "daemon.log")
         self._running: Running | None = None
-        self._server: SshServer | None = None
+        self._connections: Connections | None = None
         self._listeners: dict[str, Listener] = {}
         self._isolation = ""
         self._change = threading.Lock()
@@ -61,17 +62,27 @@ class Box:
         try:
             self._running = running
             self.set_authorized_keys(authorized_keys)
-            self._server = SshServer(running, self._keys)
-            server = self._server
-            if direct:
-                self._listeners["direct"] = Listener(server.serve, "box-direct")
-            self._listeners["proxy"] = Listener(lambda client: server.serve(Proxy(client).inner), "box-proxy")
-            running.env = environment(self.spec, walls, self.direct_port)
+            self._listen(running, direct)
             self._run_onstart(running)
         except BaseException:
             self._stop()
             raise
         threading.Thread(target=self._watch, args=(running,), name="box-disk", daemon=True).start()
+
+    def _listen(self, running: Running, direct: bool) -> None:
+        served = Connections(running.wire, self._server_for(running))
+        self._connections = served
+        if direct:
+            self._listeners["direct"] = Listener(served.take, "box-direct")
+        self._listeners["proxy"] = Listener(lambda client: served.take(Proxy(client).inner), "box-proxy")
+        running.env = environment(self.spec, running.walls, self.direct_port)
+
+    def _server_for(self, running: Running) -> Callable[[WireSocket], None]:
+        if self.spec.ssh == "paramiko":
+            return ParamikoServer(running, self._keys)
+        if missing := openssh.missing(running.walls):
+            raise BoxError(f"no OpenSSH server here: {missing}. The box was not started; the flavour paramiko works.")
+        return openssh.OpensshServer(running, self._keys)
 
     def _run_onstart(self, running: Running) -> None:
         nothing, (output, inside) = os.open(os.devnull, os.O_RDONLY), os.pipe()
@@ -135,9 +146,9 @@ class Box:
         finally:
             for listener in listeners.values():
                 listener.close()
-            if self._server is not None:
-                self._server.cut()
-                self._server = None
+            if self._connections is not None:
+                self._connections.cut()
+                self._connections = None
 
     async def destroy(self) -> None:
         """Stop, and delete the disk and all that the host knew."""

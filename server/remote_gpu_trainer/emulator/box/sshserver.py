@@ -167,34 +167,17 @@ def _text(raw: Any) -> str:
     return raw.decode("utf-8", "surrogateescape") if isinstance(raw, bytes) else str(raw)
 
 
-class SshServer:
-    """Serves the connections of one run of a box."""
+class ParamikoServer:
+    """Serves connections to a box in this process."""
 
     def __init__(self, running: Running, keys: HostKeys) -> None:
-        self._running, self._keys = running, keys
+        self._running = running
         self._own_keys = keys.private()
-        self._open: set[WireSocket] = set()
-        self._lock = threading.Lock()
 
-    def serve(self, connection: Any) -> None:
-        """Serve one connection in the background, until it or the box ends."""
-        wired = WireSocket(connection, self._running.wire)
-        with self._lock:
-            self._open.add(wired)
-        threading.Thread(target=self._serve, args=(wired,), name="box-connection", daemon=True).start()
-
-    def cut(self) -> None:
-        """Drop every connection."""
-        with self._lock:
-            going = list(self._open)
-        for wired in going:
-            wired.close()
-
-    def _serve(self, wired: WireSocket) -> None:
+    def __call__(self, wired: WireSocket) -> None:
+        """Serve one connection until it ends."""
         faults, transport = self._running.wire.faults, None
         try:
-            if faults.banner_delay_s and self._running.down.wait(faults.banner_delay_s):
-                return
             transport = BoxTransport(wired)
             for key in stranger_keys(self._running.disk.host).private() if faults.change_host_key else self._own_keys:
                 transport.add_server_key(key)
@@ -211,6 +194,3 @@ class SshServer:
         finally:
             if transport is not None:
                 transport.close()
-            wired.close()
-            with self._lock:
-                self._open.discard(wired)

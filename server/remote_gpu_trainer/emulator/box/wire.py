@@ -138,6 +138,38 @@ class Listener:
         self._thread.join(5)
 
 
+class Connections:
+    """The open connections of one run of a box: each is served on a thread of its own, and all can be cut at once."""
+
+    def __init__(self, wire: Wire, serve: Callable[[WireSocket], None]) -> None:
+        self._wire, self._serve = wire, serve
+        self._open: set[WireSocket] = set()
+        self._lock = threading.Lock()
+
+    def take(self, connection: socket.socket) -> None:
+        """Serve a connection in the background, until it or the box ends."""
+        wired = WireSocket(connection, self._wire)
+        with self._lock:
+            self._open.add(wired)
+        threading.Thread(target=self._work, args=(wired,), name="box-connection", daemon=True).start()
+
+    def _work(self, wired: WireSocket) -> None:
+        try:
+            if not self._wire.down.wait(self._wire.faults.banner_delay_s):
+                self._serve(wired)
+        finally:
+            wired.close()
+            with self._lock:
+                self._open.discard(wired)
+
+    def cut(self) -> None:
+        """Drop every connection."""
+        with self._lock:
+            going = list(self._open)
+        for wired in going:
+            wired.close()
+
+
 class Proxy:
     """The platform's SSH proxy for one connection: slower, capped, and later. ``inner`` is the box's end of it."""
 

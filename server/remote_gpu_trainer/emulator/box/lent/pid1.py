@@ -173,7 +173,7 @@ class First:
             with contextlib.suppress(OSError):
                 resize(self.masters[job], order["rows"], order["cols"])
         elif order["op"] == "fsize" and sys.platform == "linux":
-            for pid in descendants(os.getpid()):
+            for pid in parents().keys() - {1} if os.getpid() == 1 else descendants(os.getpid()):
                 with contextlib.suppress(OSError, ValueError):
                     hard = resource.prlimit(pid, resource.RLIMIT_FSIZE)[1]
                     resource.prlimit(pid, resource.RLIMIT_FSIZE, (order["bytes"], hard))
