@@ -71,3 +71,16 @@ def test_a_late_greeting_outlasts_a_client_that_does_not_wait(bench: Bench) -> N
     client.close()
     bench.box.faults.banner_delay_s = 0.05
     assert bench.run("echo in").out == "in\n"
+
+
+def test_what_goes_through_the_proxy_arrives_whole_both_ways(bench: Bench) -> None:
+    content = bytes(range(256)) * 2000
+    client = bench.connect(port=bench.box.proxy_port)
+    files = client.open_sftp()
+    with files.open("/workspace/through", "wb") as file:
+        file.write(content)
+    with files.open("/workspace/through", "rb") as file:
+        assert file.read() == content
+    sent = bench.box.bytes_sent
+    assert sent > len(content)
+    wait_until(lambda: bench.box.bytes_received > len(content), "both directions are counted")

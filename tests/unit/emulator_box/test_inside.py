@@ -95,6 +95,7 @@ def test_plain_folders_carry_scripts_that_name_the_boxs_paths(make_bench: MakeBe
     bench.stop()
     bench.start()
     wait_until((bench.workspace / "done").exists, "the job ran")
+    assert (bench.workspace / "done").read_text() == "/workspace/x"
     assert (bench.workspace / ".rgt/said").read_text() == "arg \n"
     log = bench.box.container_log()
     assert str(bench.box.root) not in log

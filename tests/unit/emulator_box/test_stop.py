@@ -116,3 +116,14 @@ def test_a_box_does_not_outlive_an_emulator_that_was_killed(tmp_path: Path, isol
     emulator.wait(20)
 
     wait_until(lambda: not alive(token), "the box is gone too")
+
+
+def test_groups_find_a_child_whose_parent_is_gone() -> None:
+    token = f"{900 + uuid.uuid4().int % 10**9 / 10**9:.9f}"
+    leader = subprocess.Popen(["/bin/sh", "-c", f"nohup sleep {token} >/dev/null 2>&1 &"], start_new_session=True)
+    leader.wait(20)
+    wait_until(lambda: alive(token) if sys.platform == "linux" else True, "the child runs")
+
+    assert pid1.grouped({leader.pid})
+    assert pid1.kill_below(leader.pid, leaders=frozenset({leader.pid}))
+    assert pid1.grouped({leader.pid}) == set()

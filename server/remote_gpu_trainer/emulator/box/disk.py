@@ -21,7 +21,7 @@ OPTION = re.compile(
     r"-[A-CE-GI-KM-Za-z0-9]+|--(all|human-readable|recursive|force|summarize|apparent-size|max-depth=\d+)"
 )
 """What may be asked of them: nothing that follows links or reads names from files."""
-COMMAND_MOST_S = 20.0
+COMMAND_MOST_S = 10.0
 FRESH_S = 0.25
 """A measure of the disk is taken anew after this long, or after 20 times what taking it costs."""
 
@@ -77,6 +77,11 @@ class Disk:
         self._measure(fresh_s)
         return self._used
 
+    @property
+    def last_used_bytes(self) -> int:
+        """The last measure, however old."""
+        return self._used
+
     def free_bytes(self) -> int:
         """Bytes until the disk is full, never negative."""
         return max(0, self._spec.disk_bytes - self.used_bytes())
@@ -111,6 +116,8 @@ class Disk:
         """``ls``, ``rm`` or ``du`` on the disk, paths below it; what it prints, errors included."""
         if not argv or argv[0] not in COMMANDS:
             raise BoxError(f"only {', '.join(sorted(COMMANDS))} run on a stopped box, not {argv[:1]}. Nothing was run.")
+        if not self.root.is_dir():
+            return f"{argv[0]}: the box has no disk yet\n"
         inside = Rooted(os.open(self.root, os.O_RDONLY | os.O_DIRECTORY))
         try:
             words = [
@@ -125,13 +132,11 @@ class Disk:
             return "rm: refusing to remove '/'\n"
         if all(word.startswith("-") for word in words[1:]):
             words.append(str(self.root))
-        done = subprocess.run(
-            words,
-            capture_output=True,
-            timeout=COMMAND_MOST_S,
-            check=False,
-            env={"PATH": os.defpath, "LC_ALL": "C.UTF-8"},
-        )
+        quiet = {"PATH": os.defpath, "LC_ALL": "C.UTF-8"}
+        try:
+            done = subprocess.run(words, capture_output=True, timeout=COMMAND_MOST_S, check=False, env=quiet)
+        except subprocess.TimeoutExpired:
+            return f"{argv[0]}: stopped after {COMMAND_MOST_S:.0f} s\n"
         printed = (done.stdout + done.stderr).decode(errors="replace")
         return printed.replace(str(self.root.resolve()), "").replace(str(self.root), "")
 
@@ -146,18 +151,18 @@ class Disk:
     def delete(self) -> None:
         """Remove the disk and what the host knew about the box."""
         for folder in (self.root, self.host):
-            shutil.rmtree(folder, onerror=_unlock) if folder.exists() else None
+            if folder.exists():
+                _unlock(folder)
+                shutil.rmtree(folder)
 
 
-def _unlock(function: object, path: str, _: object) -> None:
-    """Files that a box made unreadable go too. Raises OSError when they will not."""
-    folder = Path(path).parent
-    folder.chmod(stat.S_IRWXU)
-    if Path(path).is_dir() and not Path(path).is_symlink():
-        Path(path).chmod(stat.S_IRWXU)
-        shutil.rmtree(path)
-    else:
-        Path(path).unlink(missing_ok=True)
+def _unlock(top: Path) -> None:
+    """Make every folder below one that can be emptied, whatever the box made of it."""
+    for folder, below, _ in os.walk(top):
+        for name in below:
+            path = os.path.join(folder, name)
+            if not os.path.islink(path):
+                os.chmod(path, stat.S_IRWXU)
 
 
 def _measure(top: Path) -> tuple[int, int]:

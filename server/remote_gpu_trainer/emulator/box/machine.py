@@ -182,8 +182,8 @@ class Box:
 
     @property
     def disk_used_bytes(self) -> int:
-        """Bytes in files on its disk, by their sizes; measured every second at most."""
-        return self._disk.used_bytes(fresh_s=WATCH_S)
+        """Bytes in files on its disk, by their sizes; while it runs, as measured within about the last second."""
+        return self._disk.last_used_bytes if self._running else self._disk.used_bytes(fresh_s=WATCH_S)
 
     @property
     def isolation_in_force(self) -> str:

@@ -46,6 +46,7 @@ class Processes:
         self.mark = f"{MARK}={uuid.uuid4()}"
         self._known: dict[int, Process] = {}
         self._ids = itertools.count(1)
+        self._leaders: set[int] = set()
         self._lock = threading.Lock()
         self._ready = threading.Event()
         self.root_fd = -1
@@ -125,12 +126,15 @@ class Processes:
             if self.walls.own_pids:
                 os.kill(self.first_pid, signal.SIGKILL)  # the kernel ends the whole name space with it
             else:
-                gone = pid1.kill_below(self.first_pid, self.mark)
+                gone = pid1.kill_below(self.first_pid, self.mark, frozenset(self._leaders))
                 os.kill(self.first_pid, signal.SIGKILL)
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._outer.wait(ENDED_MOST_S)
         if not self.walls.own_pids:
-            gone = pid1.kill_below(self.first_pid, self.mark) and gone  # what came between, or had lost its parent
+            leaders = frozenset(self._leaders)
+            gone = (
+                pid1.kill_below(self.first_pid, self.mark, leaders) and gone
+            )  # what came between, or had lost its parent
         self._host.close() if not self._reader.is_alive() else self._host.shutdown(socket.SHUT_RDWR)
         self._reader.join(ENDED_MOST_S)
         self._host.close()
@@ -183,6 +187,8 @@ class Processes:
             return
         if message["op"] == "started":
             process.pid, process.problem = message["pid"], message["error"]
+            if not pid1.SUBREAPER:
+                self._leaders.add(process.pid)
             process.master = fds.pop(0) if fds else -1
             process.started.set()
         elif message["op"] == "exit":

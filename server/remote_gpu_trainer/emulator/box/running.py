@@ -74,6 +74,8 @@ def environment(spec: BoxSpec, walls: Walls, direct_port: int | None) -> dict[st
     }
     if direct_port is not None:
         env["VAST_TCP_PORT_22"] = str(direct_port)
+    if walls.own_pids and os.geteuid() != 0:
+        env["TAR_OPTIONS"] = "--no-same-owner"  # its root is the only user of its name space, and owns all
     if walls.paths is not None:
         env["RGT_BOX_ROOT"] = walls.base
         env["RGT_BOX_KEEP"] = os.pathsep.join(walls.paths.keep)

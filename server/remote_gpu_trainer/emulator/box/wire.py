@@ -18,6 +18,7 @@ PROXY_BYTES_PER_S = 12_000_000
 PROXY_LATENCY_S = 0.02
 QUEUE_CHUNKS = 64
 STALL_LOOK_S = 0.05
+ACCEPT_AGAIN_S = 0.1
 
 
 class Cut(ConnectionError):
@@ -59,9 +60,16 @@ class WireSocket:
             real.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def send(self, data: bytes | memoryview) -> int:
-        """Send what the fault leaves of the data."""
+        """Send all that the fault leaves of the data; less only when the socket's time is up."""
         self._wire.hold()
-        count = self._real.send(self._allowed(data))
+        view, count = memoryview(self._allowed(data)), 0
+        while count < len(view):
+            try:
+                count += self._real.send(view[count:])
+            except TimeoutError:
+                if not count:
+                    raise
+                break
         self._count(count, 0)
         return count
 
@@ -126,7 +134,10 @@ class Listener:
         while True:
             try:
                 connection, _ = self._socket.accept()
-            except OSError:
+            except OSError as problem:
+                if problem.errno in (errno.EMFILE, errno.ENFILE, errno.ECONNABORTED):
+                    time.sleep(ACCEPT_AGAIN_S)
+                    continue
                 return
             self._serve(connection)
 

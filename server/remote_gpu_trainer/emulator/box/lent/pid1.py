@@ -29,6 +29,8 @@ from pathlib import Path
 from typing import Any
 
 PR_SET_CHILD_SUBREAPER = 36
+SUBREAPER = sys.platform == "linux"
+"""Whether orphans come back to the first process; elsewhere the groups of what was started are remembered."""
 KILL_ROUNDS = 200
 FDS_MOST = 16
 
@@ -76,10 +78,21 @@ def marked(marker: str) -> set[int]:
     return found
 
 
-def kill_below(root: int, marker: str = "") -> bool:
-    """SIGKILL everything below ``root`` or marked, again and again until nothing is left. False if something stays."""
+def grouped(leaders: set[int]) -> set[int]:
+    """Processes in the groups of these leaders, for systems that hand orphans to nobody of ours."""
+    listing = subprocess.run(["ps", "-axo", "pid=,pgid=,state="], capture_output=True, text=True, check=False).stdout
+    rows = (line.split() for line in listing.splitlines())
+    return {int(row[0]) for row in rows if len(row) == 3 and int(row[1]) in leaders and not row[2].startswith("Z")}
+
+
+def kill_below(root: int, marker: str = "", leaders: frozenset[int] | None = None) -> bool:
+    """SIGKILL everything below ``root``, marked, or in the groups of ``leaders``, until nothing is left.
+
+    False if something stays.
+    """
     for _ in range(KILL_ROUNDS):
         left = descendants(root) | (marked(marker) if marker else set[int]())
+        left |= grouped({*leaders}) if leaders else set[int]()
         left.discard(root)
         if not left:
             return True
@@ -103,6 +116,7 @@ class First:
     def __init__(self, host: socket.socket) -> None:
         self.host = host
         self.jobs: dict[int, int] = {}
+        self.leaders: set[int] = set()
         self.masters: dict[int, int] = {}
         self.fds: list[int] = []
         self.text = b""
@@ -197,6 +211,8 @@ class First:
         problem = os.read(told, 4096).decode(errors="replace")
         os.close(told)
         self.jobs[pid] = order["id"]
+        if not SUBREAPER:
+            self.leaders.add(pid)
         self.tell([master] if master >= 0 else None, op="started", id=order["id"], pid=pid, error=problem)
         if master >= 0:
             self.masters[order["id"]] = master
@@ -243,15 +259,16 @@ def become(order: dict[str, Any], streams: list[int], tell: int, *, on_terminal:
 def main() -> None:
     """Take the socket that the host left open, serve, and take everything along at the end."""
     host = socket.socket(fileno=int(sys.argv[1]))
-    if sys.platform == "linux":
+    if SUBREAPER:
         import ctypes
 
         ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(name, signal.SIG_IGN)  # what is meant for the emulator's terminal is not meant for a box
+    first = First(host)
     with contextlib.suppress(OSError):  # the host went away in the middle of a sentence
-        First(host).run()
-    kill_below(os.getpid(), sys.argv[2] if len(sys.argv) > 2 else "")
+        first.run()
+    kill_below(os.getpid(), sys.argv[2] if len(sys.argv) > 2 else "", frozenset(first.leaders))
 
 
 if __name__ == "__main__":

@@ -1,12 +1,13 @@
 """Python where plain folders stand in for a box: its functions that take paths accept the box's own.
 
-The interpreter imports this by itself. Compiled code that opens files without Python is not reached; paths on the
-command lines of children are.
+The interpreter imports this by itself. Compiled code that opens files without Python is reached where it is known
+(:data:`COMPILED`), and paths on the command lines of children are.
 """
 
 import builtins
 import functools
-import importlib
+import importlib.abc
+import importlib.machinery
 import io
 import os
 import subprocess
@@ -20,7 +21,9 @@ ONE_PATH = (
 ).split()
 TWO_PATHS = "link rename replace".split()
 STARTERS = "execv execve execvp execvpe posix_spawn posix_spawnp".split()
-KEYWORDS = ("path", "file", "src", "dst", "cwd", "executable")
+KEYWORDS = ("path", "file", "filename", "database", "src", "dst", "cwd", "executable")
+COMPILED = {"safetensors._safetensors_rust": {"safe_open": 0, "serialize_file": 1}, "_sqlite3": {"connect": 0}}
+"""Compiled modules, their functions that open files, and which argument is the path."""
 
 
 class Mapped:
@@ -52,12 +55,13 @@ class Mapped:
         """Keyword arguments with their paths made real."""
         return {name: self.path(value) if name in KEYWORDS else value for name, value in given.items()}
 
-    def paths_first(self, function: Callable[..., Any], count: int) -> Callable[..., Any]:
-        """A function whose first ``count`` arguments are paths."""
+    def with_paths(self, function: Callable[..., Any], *places: int) -> Callable[..., Any]:
+        """A function whose arguments at these places are paths."""
 
-        @functools.wraps(function)
+        @functools.wraps(function, updated=())
         def call(*args: Any, **given: Any) -> Any:
-            return function(*map(self.path, args[:count]), *args[count:], **self.options(given))
+            mapped = (self.path(value) if place in places else value for place, value in enumerate(args))
+            return function(*mapped, **self.options(given))
 
         return call
 
@@ -73,12 +77,12 @@ class Mapped:
 
 def install(mapped: Mapped) -> None:
     """Put the mapped functions where programs find them."""
-    for names, count in ((ONE_PATH, 1), (TWO_PATHS, 2)):
+    for names, places in ((ONE_PATH, (0,)), (TWO_PATHS, (0, 1))):
         for name in names:
             if not hasattr(os, name):
                 continue
             plain = getattr(os, name)
-            wrapped = mapped.paths_first(plain, count)
+            wrapped = mapped.with_paths(plain, *places)
             for known in (os.supports_dir_fd, os.supports_fd, os.supports_follow_symlinks):
                 if plain in known:
                     known.add(wrapped)
@@ -86,7 +90,7 @@ def install(mapped: Mapped) -> None:
     for name in STARTERS:
         if hasattr(os, name):
             setattr(os, name, mapped.command_second(getattr(os, name)))
-    builtins.open = io.open = mapped.paths_first(builtins.open, 1)
+    builtins.open = io.open = mapped.with_paths(builtins.open, 0)
     symlink, begin = os.symlink, subprocess.Popen.__init__
 
     def link(src: Any, dst: Any, *rest: Any, **given: Any) -> None:
@@ -96,9 +100,34 @@ def install(mapped: Mapped) -> None:
         begin(self, mapped.words(args), *rest, **mapped.options(given))
 
     os.symlink, subprocess.Popen.__init__ = link, popen
+    sys.meta_path.insert(0, AfterImport(mapped))
+
+
+class AfterImport(importlib.abc.MetaPathFinder):
+    """Maps the functions of compiled modules once these are loaded."""
+
+    def __init__(self, mapped: Mapped) -> None:
+        self._mapped = mapped
+
+    def find_spec(self, fullname: str, path: Any, target: Any = None) -> Any:
+        """The module as the usual finder finds it, with a loader that maps its functions."""
+        if fullname not in COMPILED:
+            return None
+        spec = importlib.machinery.PathFinder.find_spec(fullname, path, target)
+        if spec is not None and spec.loader is not None:
+            load = spec.loader.exec_module
+
+            def load_and_map(module: Any) -> None:
+                load(module)
+                for name, place in COMPILED[fullname].items():
+                    if hasattr(module, name):
+                        setattr(module, name, self._mapped.with_paths(getattr(module, name), place))
+
+            spec.loader.exec_module = load_and_map
+        return spec
 
 
 there = importlib.import_module("rgt_box_paths").from_environment() if "RGT_BOX_ROOT" in os.environ else None
 if there is not None:
     install(Mapped(there.path, there.text))
-    sys.argv = [there.text(word) for word in sys.argv]
+    sys.argv = [*sys.argv[:1], *(os.fsdecode(there.back(os.fsencode(word))) for word in sys.argv[1:])]
