@@ -143,9 +143,17 @@ def make_bench(tmp_path: Path) -> Iterator[MakeBench]:
         asyncio.run(bench.box.destroy())
 
 
-@pytest.fixture(params=["auto", "none", "openssh"])
+@pytest.fixture(params=["auto", "none"])
 def bench(request: pytest.FixtureRequest, make_bench: MakeBench) -> Bench:
-    """A running box: isolated as well as this system can, in plain folders, and with the system's own sshd."""
+    """A running box, once isolated as well as this system can and once in plain folders."""
+    made = make_bench(request.param)
+    made.start()
+    return made
+
+
+@pytest.fixture(params=["auto", "none", "openssh"])
+def served(request: pytest.FixtureRequest, make_bench: MakeBench) -> Bench:
+    """A running box as :func:`bench` makes it, and one with the system's own sshd, where there is one."""
     made = make_bench("auto", ssh="openssh") if request.param == "openssh" else make_bench(request.param)
     try:
         made.start()

@@ -13,16 +13,16 @@ from remote_gpu_trainer.emulator.box.rooted import Rooted
 from tests.unit.emulator_box.conftest import Bench, MakeBench
 
 
-def test_a_file_goes_in_and_comes_back(bench: Bench, tmp_path: Path) -> None:
+def test_a_file_goes_in_and_comes_back(served: Bench, tmp_path: Path) -> None:
     content = os.urandom(5_000_000)
     (tmp_path / "here").write_bytes(content)
-    files = bench.connect().open_sftp()
+    files = served.connect().open_sftp()
     files.mkdir("/workspace/sub")
     files.put(str(tmp_path / "here"), "/workspace/sub/there")
-    assert (bench.workspace / "sub/there").read_bytes() == content
+    assert (served.workspace / "sub/there").read_bytes() == content
     files.get("/workspace/sub/there", str(tmp_path / "back"))
     assert (tmp_path / "back").read_bytes() == content
-    assert bench.run("wc -c < /workspace/sub/there").out.strip() == "5000000"
+    assert served.run("wc -c < /workspace/sub/there").out.strip() == "5000000"
 
 
 def test_paths_times_modes_and_links_are_what_the_box_sees(bench: Bench) -> None:

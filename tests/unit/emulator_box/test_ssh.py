@@ -12,20 +12,20 @@ import pytest
 from tests.unit.emulator_box.conftest import PATIENCE_S, Bench, MakeBench, new_key, wait_until
 
 
-def test_a_command_gives_its_output_its_errors_and_its_status(bench: Bench) -> None:
-    said = bench.run("echo out; echo err >&2; exit 7")
+def test_a_command_gives_its_output_its_errors_and_its_status(served: Bench) -> None:
+    said = served.run("echo out; echo err >&2; exit 7")
     assert (said.out, said.err, said.status) == ("out\n", "err\n", 7)
 
 
-def test_a_command_reads_what_the_client_sends(bench: Bench) -> None:
+def test_a_command_reads_what_the_client_sends(served: Bench) -> None:
     sent = bytes(range(256)) * 9000
-    said = bench.run("sha256sum", stdin=sent)
+    said = served.run("sha256sum", stdin=sent)
     assert said.out.split()[0] == hashlib.sha256(sent).hexdigest()
 
 
-def test_binary_output_arrives_whole(bench: Bench) -> None:
-    (bench.workspace / "blob").write_bytes(content := bytes(range(256)) * 40_000)
-    channel = bench.connect().get_transport().open_session(window_size=64 << 20, max_packet_size=1 << 20)
+def test_binary_output_arrives_whole(served: Bench) -> None:
+    (served.workspace / "blob").write_bytes(content := bytes(range(256)) * 40_000)
+    channel = served.connect().get_transport().open_session(window_size=64 << 20, max_packet_size=1 << 20)
     channel.settimeout(PATIENCE_S)
     channel.exec_command("cat /workspace/blob")
     received = bytearray()
@@ -35,8 +35,8 @@ def test_binary_output_arrives_whole(bench: Bench) -> None:
     assert channel.recv_exit_status() == 0
 
 
-def test_a_killed_command_is_no_success(bench: Bench) -> None:
-    assert bench.run("kill -9 $$").status == -1
+def test_a_killed_command_is_no_success(served: Bench) -> None:
+    assert served.run("kill -9 $$").status == -1
 
 
 def test_a_missing_command_ends_with_127(bench: Bench) -> None:
@@ -52,8 +52,8 @@ def test_commands_run_as_root_in_its_home_with_the_containers_environment(make_b
     assert said.out.splitlines()[1] == home
 
 
-def test_the_client_may_set_environment_but_not_how_programs_are_loaded(bench: Bench) -> None:
-    channel = bench.connect().get_transport().open_session()
+def test_the_client_may_set_environment_but_not_how_programs_are_loaded(served: Bench) -> None:
+    channel = served.connect().get_transport().open_session()
     channel.set_environment_variable("LC_NAME", "x y")
     channel.set_environment_variable("LD_PRELOAD", "/tmp/evil.so")
     channel.settimeout(PATIENCE_S)
@@ -61,12 +61,12 @@ def test_the_client_may_set_environment_but_not_how_programs_are_loaded(bench: B
     assert channel.recv(100) == b"x y|\n"
 
 
-def test_many_channels_share_one_connection(bench: Bench) -> None:
-    client = bench.connect()
+def test_many_channels_share_one_connection(served: Bench) -> None:
+    client = served.connect()
     answers: dict[int, str] = {}
 
     def ask(number: int) -> None:
-        answers[number] = bench.run(f"echo {number}; sleep 0.2", client=client).out
+        answers[number] = served.run(f"echo {number}; sleep 0.2", client=client).out
 
     asking = [threading.Thread(target=ask, args=(number,)) for number in range(24)]
     for each in asking:
@@ -76,22 +76,22 @@ def test_many_channels_share_one_connection(bench: Bench) -> None:
     assert answers == {number: f"{number}\n" for number in range(24)}
 
 
-def test_a_terminal_is_real_and_has_the_clients_size(bench: Bench) -> None:
-    channel = bench.connect().invoke_shell(term="xterm", width=93, height=31)
+def test_a_terminal_is_real_and_has_the_clients_size(served: Bench) -> None:
+    channel = served.connect().invoke_shell(term="xterm", width=93, height=31)
     channel.settimeout(PATIENCE_S)
     channel.send(b"stty size; tty; echo done-$((40+2)); exit 5\n")
     shown = b""
     while data := channel.recv(4096):
         shown += data
     assert b"31 93" in shown
-    if bench.box.spec.ssh == "paramiko":  # sshd's own terminal has no name inside the box
+    if served.box.spec.ssh == "paramiko":  # sshd's own terminal has no name inside the box
         assert b"/dev/pts/" in shown
     assert b"done-42" in shown
     assert channel.recv_exit_status() == 5
 
 
-def test_a_terminal_follows_the_clients_window(bench: Bench) -> None:
-    channel = bench.connect().invoke_shell(width=80, height=24)
+def test_a_terminal_follows_the_clients_window(served: Bench) -> None:
+    channel = served.connect().invoke_shell(width=80, height=24)
     channel.settimeout(PATIENCE_S)
     channel.send(b"echo rea''dy\n")
     read_until(channel, b"ready")
@@ -109,35 +109,35 @@ def read_until(channel: Any, wanted: bytes) -> None:
         shown += data
 
 
-def test_closing_the_channel_hangs_up_on_the_command_but_not_on_what_was_detached(bench: Bench) -> None:
-    if bench.box.spec.ssh == "openssh":
+def test_closing_the_channel_hangs_up_on_the_command_but_not_on_what_was_detached(served: Bench) -> None:
+    if served.box.spec.ssh == "openssh":
         pytest.skip("sshd leaves a command without a terminal alone until it writes")
-    left, kept = bench.workspace / "left", bench.workspace / "kept"
-    channel = bench.connect().get_transport().open_session()
+    left, kept = served.workspace / "left", served.workspace / "kept"
+    channel = served.connect().get_transport().open_session()
     channel.exec_command(
         "trap 'echo gone > /workspace/left; exit' HUP; "
         "(setsid nohup sh -c 'echo up > /workspace/started; sleep 0.5; echo on > /workspace/kept' >/dev/null 2>&1 &); "
         "while :; do sleep 0.05; done"
     )
-    wait_until((bench.workspace / "started").exists, "both run")
+    wait_until((served.workspace / "started").exists, "both run")
     channel.close()
     wait_until(left.exists, "the command was hung up on")
     wait_until(kept.exists, "the detached one went on")
 
 
-def test_only_root_with_a_known_key_comes_in(bench: Bench) -> None:
+def test_only_root_with_a_known_key_comes_in(served: Bench) -> None:
     with pytest.raises(paramiko.AuthenticationException):
-        bench.connect(key=new_key()[0])
+        served.connect(key=new_key()[0])
     with pytest.raises(paramiko.AuthenticationException):
-        bench.connect(user="somebody")
+        served.connect(user="somebody")
 
 
-def test_keys_can_be_replaced_while_the_box_runs(bench: Bench) -> None:
+def test_keys_can_be_replaced_while_the_box_runs(served: Bench) -> None:
     other, public = new_key()
-    bench.box.set_authorized_keys([public])
+    served.box.set_authorized_keys([public])
     with pytest.raises(paramiko.AuthenticationException):
-        bench.connect()
-    assert bench.run("echo in", client=bench.connect(key=other)).out == "in\n"
+        served.connect()
+    assert served.run("echo in", client=served.connect(key=other)).out == "in\n"
 
 
 def test_the_host_key_stays_over_restarts_and_is_shown_to_onstart(make_bench: MakeBench) -> None:
@@ -155,17 +155,17 @@ def test_the_host_key_stays_over_restarts_and_is_shown_to_onstart(make_bench: Ma
     assert bench.box.host_public_keys() == keys
 
 
-def test_forwards_reach_the_box_itself_and_nothing_else(bench: Bench) -> None:
-    transport = bench.connect().get_transport()
+def test_forwards_reach_the_box_itself_and_nothing_else(served: Bench) -> None:
+    transport = served.connect().get_transport()
     with socket.create_server(("127.0.0.1", 0)) as service:
         channel = transport.open_channel("direct-tcpip", ("127.0.0.1", service.getsockname()[1]), ("127.0.0.1", 1))
         channel.settimeout(PATIENCE_S)
         service.settimeout(PATIENCE_S)
-        with service.accept()[0] as served:
-            served.settimeout(PATIENCE_S)
+        with service.accept()[0] as inner:
+            inner.settimeout(PATIENCE_S)
             channel.sendall(b"ping")
-            assert served.recv(100) == b"ping"
-            served.sendall(b"pong")
+            assert inner.recv(100) == b"ping"
+            inner.sendall(b"pong")
             assert channel.recv(100) == b"pong"
             channel.close()
     with pytest.raises(paramiko.ChannelException, match="prohibited"):
@@ -190,14 +190,14 @@ def test_every_start_has_ports_of_its_own_and_the_direct_one_only_when_asked(mak
     assert bench.run("echo slow", client=bench.connect(port=bench.box.proxy_port)).out == "slow\n"
 
 
-def test_bytes_are_counted_at_the_socket_and_over_restarts(bench: Bench) -> None:
+def test_bytes_are_counted_at_the_socket_and_over_restarts(served: Bench) -> None:
     size = 3_000_000
-    bench.run(f"head -c {size} /dev/zero")
-    sent = bench.box.bytes_sent
+    served.run(f"head -c {size} /dev/zero")
+    sent = served.box.bytes_sent
     assert size < sent < size * 1.1
-    bench.run("cat > /dev/null", stdin=bytes(size))
-    received = bench.box.bytes_received
+    served.run("cat > /dev/null", stdin=bytes(size))
+    received = served.box.bytes_received
     assert size < received < size * 1.1
-    bench.stop()
-    bench.start()
-    assert bench.box.bytes_received >= received
+    served.stop()
+    served.start()
+    assert served.box.bytes_received >= received

@@ -41,13 +41,13 @@ def alive(token: str) -> list[int]:
 
 @linux
 @pytest.mark.parametrize("how", HIDERS)
-def test_a_process_does_not_survive_the_stop(bench: Bench, how: str) -> None:
+def test_a_process_does_not_survive_the_stop(served: Bench, how: str) -> None:
     token = f"{600 + uuid.uuid4().int % 10**9 / 10**9:.9f}"
-    channel = bench.connect().get_transport().open_session()
+    channel = served.connect().get_transport().open_session()
     channel.exec_command(HIDERS[how].format(sleep=f"sleep {token}"))
     wait_until(lambda: alive(token), "the process runs")
 
-    bench.stop()
+    served.stop()
 
     assert alive(token) == []
 
@@ -65,18 +65,18 @@ def test_a_process_that_onstart_left_behind_does_not_survive_the_stop(make_bench
     assert alive(token) == []
 
 
-def test_stop_cuts_connections_and_closes_both_ports(bench: Bench) -> None:
-    ports = (bench.box.direct_port, bench.box.proxy_port)
-    client, through_proxy = bench.connect(), bench.connect(port=bench.box.proxy_port)
+def test_stop_cuts_connections_and_closes_both_ports(served: Bench) -> None:
+    ports = (served.box.direct_port, served.box.proxy_port)
+    client, through_proxy = served.connect(), served.connect(port=served.box.proxy_port)
 
-    bench.stop()
+    served.stop()
 
     wait_until(lambda: not client.get_transport().is_active(), "the client notices")
     wait_until(lambda: not through_proxy.get_transport().is_active(), "the client behind the proxy notices")
     for port in ports:
         with socket.socket() as probe:
             assert probe.connect_ex(("127.0.0.1", port or 0)) != 0
-    assert (bench.box.running, bench.box.direct_port, bench.box.proxy_port) == (False, None, None)
+    assert (served.box.running, served.box.direct_port, served.box.proxy_port) == (False, None, None)
 
 
 def test_the_disk_stays_at_stop_and_goes_at_destroy(bench: Bench) -> None:
