@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ed25519
 
 from remote_gpu_trainer.emulator.box import Box, BoxError, BoxSpec
+from remote_gpu_trainer.emulator.box.spec import Isolation
 
 PATIENCE_S = 20.0
 
@@ -110,7 +111,7 @@ def make_bench(tmp_path: Path) -> Iterator[MakeBench]:
     made: list[Bench] = []
 
     def make(
-        isolation: Literal["auto", "none"] = "auto",
+        isolation: Isolation = "auto",
         *,
         onstart: str = "",
         disk_bytes: int = 1 << 30,

@@ -71,11 +71,16 @@ def test_df_tells_the_rented_disk(bench: Bench) -> None:
     assert bench.run("df --output=avail -B1 | tail -1").out.strip().isdigit()
 
 
-def test_an_isolated_box_sees_no_other_processes_homes_or_states(make_bench: MakeBench, tmp_path: Path) -> None:
-    bench = make_bench("auto")
-    bench.start()
-    if "bubblewrap" not in bench.box.isolation_in_force:
-        pytest.skip(bench.box.isolation_in_force)
+@pytest.mark.parametrize("isolation", ["bubblewrap", "unshare"])
+def test_an_isolated_box_sees_no_other_processes_homes_or_states(
+    make_bench: MakeBench, tmp_path: Path, isolation: str
+) -> None:
+    bench = make_bench(isolation)
+    try:
+        bench.start()
+    except BoxError as problem:
+        pytest.skip(str(problem))
+    assert bench.box.isolation_in_force.startswith(isolation)
     (tmp_path / "secret").write_text("of the host")
     assert bench.run(f"cat {tmp_path}/secret").status != 0
     assert bench.run("ls /home; ls -A /root | grep -v -e onstart.sh -e .ssh -e .pyenv").out == ""
@@ -83,6 +88,9 @@ def test_an_isolated_box_sees_no_other_processes_homes_or_states(make_bench: Mak
     assert len(bench.run("ls -d /proc/[0-9]*").out.split()) < 10
     assert bench.run("echo x > /usr/bin/evil").status != 0
     assert bench.run("mount --bind /tmp /mnt").status != 0
+    assert bench.run("cat /proc/1/environ | tr '\\0' '\\n' | grep -c RGT_EMULATOR_BOX").out == "1\n"
+    assert "numpy" in bench.run("python3 -c 'import numpy; print(numpy.__name__)'").out
+    assert bench.connect().open_sftp().listdir("/home") == []
 
 
 def test_plain_folders_carry_scripts_that_name_the_boxs_paths(make_bench: MakeBench) -> None:

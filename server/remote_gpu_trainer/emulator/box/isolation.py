@@ -1,4 +1,4 @@
-"""What keeps a box apart from the rest of the system: bubblewrap where it works, plain folders elsewhere."""
+"""What keeps a box apart from the rest of the system: name spaces where bubblewrap or unshare work, or plain folders."""
 
 import os
 import shutil
@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
+from remote_gpu_trainer.emulator.box import lent
 from remote_gpu_trainer.emulator.box.disk import SYSTEM_LINKS, Disk
 from remote_gpu_trainer.emulator.box.lent.paths import PathMap
-from remote_gpu_trainer.emulator.box.spec import Isolation
+from remote_gpu_trainer.emulator.box.spec import BoxError, Isolation
 
 LENT_AT = "/opt/box"
 """Where a box with a mount namespace finds what the host lends it."""
@@ -23,6 +24,7 @@ KEPT_CAPABILITIES = (
     "CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FOWNER", "CAP_FSETID", "CAP_KILL", "CAP_SETGID", "CAP_SETUID",
     "CAP_SETPCAP", "CAP_NET_BIND_SERVICE", "CAP_SYS_CHROOT", "CAP_SETFCAP",
 )  # fmt: skip
+ENTER = Path(lent.__path__[0], "enter.sh")
 TRY_MOST_S = 10.0
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -68,29 +70,64 @@ def python_path() -> str:
 
 
 def choose(wanted: Isolation, disk: Disk, hostname: str) -> Walls:
-    """The strongest isolation that works here, or plain folders where these are wanted."""
-    if wanted == "auto" and bubblewrap_works():
-        return _bubblewrap(disk, hostname)
-    why = "as asked" if wanted == "none" else f"because {why_no_bubblewrap()}"
-    return _plain(disk, why)
+    """The kind of isolation that is wanted, or with "auto" the strongest that works here.
+
+    Raises BoxError when a kind that was named does not work.
+    """
+    if wanted == "none":
+        return _plain(disk, "as asked")
+    reasons: list[str] = []
+    for kind, why_not, build in (
+        ("bubblewrap", why_no_bubblewrap, _bubblewrap),
+        ("unshare", why_no_unshare, _unshare),
+    ):
+        if wanted not in ("auto", kind):
+            continue
+        if not (reason := why_not()):
+            return build(disk, hostname)
+        reasons.append(reason)
+    if wanted != "auto":
+        raise BoxError(f"no isolation by {wanted}: {reasons[0]}. The box was not started.")
+    return _plain(disk, f"because {'; '.join(reasons)}")
+
+
+def _shown(disk: Disk) -> list[tuple[str, str]]:
+    """What a box with a mount name space sees of this system, read-only: here, and there."""
+    etc = [(str(source.resolve()), f"/etc/{name}") for name in SHARED_ETC if (source := Path("/etc", name)).exists()]
+    python = [(str(Path(folder).resolve()), folder) for folder in python_folders()]
+    return [*etc, *python, (str(disk.lent), LENT_AT)]
+
+
+def _system() -> list[str]:
+    """Folders of programs that are no mere links to ``/usr``."""
+    names = ("usr", *SYSTEM_LINKS)
+    return [f"/{name}" for name in names if Path("/", name).is_dir() and not Path("/", name).is_symlink()]
+
+
+def _text(how: str) -> str:
+    user = "root" if os.geteuid() == 0 else "a user name space"
+    return (
+        f"{how} ({user}): own mount, process, IPC and host name space; the network is shared; "
+        "disk size by measuring: SFTP says ENOSPC, processes get EFBIG"
+    )
 
 
 def _bubblewrap(disk: Disk, hostname: str) -> Walls:
     prefix = [*_bubblewrap_base(disk.root), "--hostname", hostname, "--as-pid-1"]
-    for name in SHARED_ETC:
-        if (source := Path("/etc", name)).exists():
-            prefix += ["--ro-bind", str(source.resolve()), f"/etc/{name}"]
-    for folder in python_folders():
-        prefix += ["--ro-bind", str(Path(folder).resolve()), folder]
-    prefix += ["--ro-bind", str(disk.lent), LENT_AT, "--chdir", "/"]
-    user = "root" if os.geteuid() == 0 else "a user namespace"
-    return Walls(
-        f"bubblewrap ({user}): own mount, process, IPC and host name space; the network is shared; "
-        "disk size by measuring: SFTP says ENOSPC, processes get EFBIG",
-        LENT_AT,
-        prefix,
-        own_pids=True,
-    )
+    for source, place in _shown(disk):
+        prefix += ["--ro-bind", source, place]
+    return Walls(_text("bubblewrap"), LENT_AT, [*prefix, "--chdir", "/"], own_pids=True)
+
+
+def _unshare(disk: Disk, hostname: str) -> Walls:
+    shown = [*((folder, folder) for folder in _system()), *_shown(disk)]
+    return Walls(_text("unshare"), LENT_AT, _unshare_command(disk.root, hostname, shown), own_pids=True)
+
+
+def _unshare_command(root: Path, hostname: str, shown: list[tuple[str, str]]) -> list[str]:
+    spaces = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--ipc", "--uts"]
+    spaces += [] if os.geteuid() == 0 else ["--user", "--map-root-user"]
+    return [*spaces, "/bin/sh", str(ENTER), str(root), hostname, *(f"{here}:{there}" for here, there in shown), "--"]
 
 
 def _bubblewrap_base(root: Path) -> list[str]:
@@ -99,9 +136,8 @@ def _bubblewrap_base(root: Path) -> list[str]:
         base += ["--cap-drop", "ALL", *(word for name in KEPT_CAPABILITIES for word in ("--cap-add", name))]
     else:
         base += ["--unshare-user", "--uid", "0", "--gid", "0"]
-    for name in ("usr", *SYSTEM_LINKS):
-        if Path("/", name).is_dir() and not Path("/", name).is_symlink():
-            base += ["--ro-bind", f"/{name}", f"/{name}"]
+    for folder in _system():
+        base += ["--ro-bind", folder, folder]
     return [*base, "--proc", "/proc", "--dev", "/dev", "--tmpfs", "/run"]
 
 
@@ -116,30 +152,36 @@ def _plain(disk: Disk, why: str) -> Walls:
     )
 
 
-@cache
 def why_no_bubblewrap() -> str:
     """Why bubblewrap cannot be used here; empty when it can. Tried once, with a command in a folder of its own."""
+    return _tried("bwrap")
+
+
+def why_no_unshare() -> str:
+    """Why ``unshare`` cannot be used here; empty when it can. Tried once, with a command in a folder of its own."""
+    return _tried("unshare")
+
+
+@cache
+def _tried(program: str) -> str:
     if sys.platform != "linux":
         return "this system is not Linux"
-    if shutil.which("bwrap") is None:
-        return "bubblewrap (bwrap) is not installed"
+    needed = [program] if program == "bwrap" else [program, "mount", "pivot_root", "setpriv", "hostname"]
+    if absent := [name for name in needed if shutil.which(name) is None]:
+        return f"{', '.join(absent)} is not installed"
     with tempfile.TemporaryDirectory(prefix="rgt-box-") as folder:
         for name in SYSTEM_LINKS:
             if (system := Path("/", name)).is_symlink():
                 Path(folder, name).symlink_to(system.readlink())
+        if program == "bwrap":
+            enter = [*_bubblewrap_base(Path(folder)), "--as-pid-1", "--hostname", "box"]
+        else:
+            enter = _unshare_command(Path(folder), "box", [(each, each) for each in _system()])
         try:
             done = subprocess.run(
-                [*_bubblewrap_base(Path(folder)), "--as-pid-1", "--hostname", "box", "/bin/sh", "-c", "test $$ = 1"],
-                capture_output=True,
-                timeout=TRY_MOST_S,
-                check=False,
+                [*enter, "/bin/sh", "-c", "test $$ = 1"], capture_output=True, timeout=TRY_MOST_S, check=False
             )
         except (OSError, subprocess.TimeoutExpired) as problem:
-            return f"bubblewrap does not run here: {problem}"
+            return f"{program} does not run here: {problem}"
     said = done.stderr.decode(errors="replace").strip()[-200:]
-    return "" if done.returncode == 0 else f"bubblewrap does not work here: {said or done.returncode}"
-
-
-def bubblewrap_works() -> bool:
-    """Whether bubblewrap can isolate a box here."""
-    return not why_no_bubblewrap()
+    return "" if done.returncode == 0 else f"{program} does not work here: {said or done.returncode}"

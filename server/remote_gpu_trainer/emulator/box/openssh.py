@@ -51,7 +51,7 @@ def missing(walls: Walls) -> str:
     if os.geteuid() != 0:
         return "sshd lets root in only when it runs as root"
     if not walls.own_pids or shutil.which("nsenter") is None:
-        return "its commands are kept inside by bubblewrap and nsenter, and these are not in force"
+        return "its commands are kept inside by name spaces and nsenter, and these are not in force"
     if not any(Path(path).exists() for path in SFTP_SERVERS):
         return "sftp-server is not installed"
     return ""

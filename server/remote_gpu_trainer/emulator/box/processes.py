@@ -14,7 +14,7 @@ import uuid
 from dataclasses import dataclass, field
 from typing import Any
 
-from remote_gpu_trainer.emulator.box.isolation import Walls
+from remote_gpu_trainer.emulator.box.isolation import SYSTEM_PATH, Walls
 from remote_gpu_trainer.emulator.box.lent import pid1
 from remote_gpu_trainer.emulator.box.spec import BoxError
 
@@ -53,7 +53,8 @@ class Processes:
         self._host, inside = socket.socketpair()
         facts_in, facts_out = os.pipe()
         first = [sys.executable, "-S", "-E", f"{walls.lent}/pid1.py", str(inside.fileno()), self.mark]
-        prefix = [*walls.prefix[:1], "--info-fd", str(facts_out), *walls.prefix[1:]] if walls.prefix else []
+        tells_pid = walls.prefix[:1] == ["bwrap"]
+        prefix = ["bwrap", "--info-fd", str(facts_out), *walls.prefix[1:]] if tells_pid else walls.prefix
         with inside:
             try:
                 self._outer = subprocess.Popen(
@@ -61,14 +62,14 @@ class Processes:
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.DEVNULL,
                     stderr=subprocess.PIPE,
-                    env={"PATH": os.defpath, "LC_ALL": "C.UTF-8", **dict([self.mark.split("=", 1)])},
-                    pass_fds=(inside.fileno(), facts_out) if prefix else (inside.fileno(),),
+                    env={"PATH": SYSTEM_PATH, "LC_ALL": "C.UTF-8", **dict([self.mark.split("=", 1)])},
+                    pass_fds=(inside.fileno(), facts_out) if tells_pid else (inside.fileno(),),
                     start_new_session=True,
                 )
             finally:
                 os.close(facts_out)
         with os.fdopen(facts_in, "rb") as facts:
-            said = facts.read() if prefix else b""
+            said = facts.read() if tells_pid else b""
         self.first_pid: int = json.loads(said)["child-pid"] if said else self._outer.pid
         self._reader = threading.Thread(target=self._listen, name="box-processes", daemon=True)
         self._reader.start()
@@ -76,6 +77,8 @@ class Processes:
             self.kill()
             said = self._outer.stderr.read() if self._outer.stderr else b""
             raise BoxError(f"the box's first process did not start: {said.decode(errors='replace')[-400:]}")
+        if walls.own_pids and not tells_pid:
+            self.first_pid = next(pid for pid, parent in pid1.parents().items() if parent == self._outer.pid)
 
     def spawn(
         self,

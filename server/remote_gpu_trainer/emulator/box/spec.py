@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-Isolation = Literal["auto", "none"]
+Isolation = Literal["auto", "bubblewrap", "unshare", "none"]
 SshFlavour = Literal["paramiko", "openssh"]
 
 
@@ -14,7 +14,8 @@ class BoxSpec:
 
     ``root`` is the box's ``/`` on the real disk; what the host keeps about the box (logs, keys) lies beside it.
     ``disk_bytes`` is the size of its disk, ``gpu_ram_mib`` the memory of each GPU, ``env`` the container's environment,
-    and ``onstart`` the script that runs at every start. ``isolation`` "auto" takes the strongest kind that works here.
+    and ``onstart`` the script that runs at every start. ``isolation`` "auto" takes the first that works here of
+    bubblewrap, unshare and none.
     """
 
     instance_id: int
