@@ -1,4 +1,4 @@
-"""What keeps a box apart from the rest of the system: name spaces where bubblewrap or unshare work, or plain folders."""
+"""What keeps a box apart from the rest of the system: name spaces where these work, or plain folders."""
 
 import os
 import shutil
@@ -25,6 +25,7 @@ KEPT_CAPABILITIES = (
     "CAP_SETPCAP", "CAP_NET_BIND_SERVICE", "CAP_SYS_CHROOT", "CAP_SETFCAP",
 )  # fmt: skip
 ENTER = Path(lent.__path__[0], "enter.sh")
+LINKS_MOST = 40
 TRY_MOST_S = 10.0
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -59,8 +60,15 @@ class Walls:
 
 def python_folders() -> list[str]:
     """This interpreter's folders: a box borrows them, so that what is installed here trains there."""
-    found = {str(Path(path).resolve()) for path in (sys.prefix, sys.base_prefix)} | {sys.prefix, sys.base_prefix}
-    return sorted(path for path in found if not Path(path).is_relative_to("/usr"))
+    found = {Path(sys.prefix), Path(sys.base_prefix)}
+    program = Path(sys.executable)
+    for _ in range(LINKS_MOST):  # a virtual environment's interpreter may lead to the real one by several links
+        found.add(program.parent.parent)
+        if not program.is_symlink():
+            break
+        program = program.parent / program.readlink()
+    found |= {path.resolve() for path in found}
+    return sorted(str(path) for path in found if str(path) != "/" and not path.is_relative_to("/usr"))
 
 
 def python_path() -> str:

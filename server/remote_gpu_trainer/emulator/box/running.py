@@ -72,6 +72,8 @@ def environment(spec: BoxSpec, walls: Walls, direct_port: int | None) -> dict[st
         "DATA_DIRECTORY": f"{walls.base}/workspace/",
         **{name: walls.command(value) for name, value in spec.env.items()},
     }
+    if "PATH" in spec.env:
+        env["PATH"] = f"{walls.lent}/bin:{python_path()}:{env['PATH']}"
     if direct_port is not None:
         env["VAST_TCP_PORT_22"] = str(direct_port)
     if walls.own_pids and os.geteuid() != 0:
