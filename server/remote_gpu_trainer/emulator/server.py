@@ -10,6 +10,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 LOOPBACK = "127.0.0.1"
+TICK_S = 0.02
 
 
 class Dropped(Exception):
@@ -79,7 +80,18 @@ def listen(port: int, host: str = LOOPBACK) -> socket.socket:
     return listener
 
 
-def make_server(app: ASGIApp, connections: Connections) -> uvicorn.Server:
+class Server(uvicorn.Server):
+    """uvicorn with a shorter tick, so that it starts and stops in milliseconds."""
+
+    async def main_loop(self) -> None:
+        """Tick until told to leave."""
+        ticks = 0
+        while not await self.on_tick(ticks):
+            ticks = (ticks + 1) % 864_000
+            await asyncio.sleep(TICK_S)
+
+
+def make_server(app: ASGIApp, connections: Connections) -> Server:
     """A uvicorn server for ``app`` that logs nothing but errors."""
 
     class Protocol(H11Protocol):
@@ -102,4 +114,4 @@ def make_server(app: ASGIApp, connections: Connections) -> uvicorn.Server:
         timeout_graceful_shutdown=2,
         server_header=False,
     )
-    return uvicorn.Server(config)
+    return Server(config)
