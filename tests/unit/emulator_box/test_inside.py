@@ -40,6 +40,11 @@ def test_python_is_there_under_both_names(bench: Bench) -> None:
     assert len(set(said.out.split())) == 1, said.err
 
 
+def test_a_pipeline_ends_with_its_reader(bench: Bench) -> None:
+    said = bench.run("sh -c 'yes | head -1'; sh -c 'yes; echo $? >&2' | head -1")
+    assert (said.out, said.err) == ("y\ny\n", "141\n")
+
+
 def test_nvidia_smi_tells_the_offer(bench: Bench) -> None:
     query = "nvidia-smi --query-gpu=index,name,driver_version,memory.total --format=csv"
     lines = bench.run(f"{query}; {query},noheader,nounits").out.splitlines()

@@ -2,6 +2,7 @@
 
 import importlib
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -31,4 +32,5 @@ def rewritten(words: list[str]) -> list[str]:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # Python ignores it, and what is ignored stays so in the shell
     os.execv(sys.argv[1], [sys.argv[1], *rewritten(sys.argv[2:])])  # noqa: S606  # the shell itself, found by the host
