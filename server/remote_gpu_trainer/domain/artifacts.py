@@ -162,6 +162,17 @@ class Expectations(Value):
     keys: tuple[str, ...] = ()
     """Tensor names that a weight file must hold."""
     min_level: VerificationLevel = VerificationLevel.DIGEST
+    """For each file that ``files`` or ``counts`` name; for every file where they name none."""
+    counts: dict[str, int] = Field(default_factory=dict)
+    """Glob to the exact number of files that it must match."""
+    exact_roster: bool = False
+    """No file may be there that neither ``files`` nor ``counts`` match."""
+    metric_bounds: dict[str, tuple[float | None, float | None]] = Field(default_factory=dict)
+    """Metric to its least and largest value, both included; None leaves a side open."""
+    max_age_hours: float | None = None
+    """Of the youngest file that the expectations name, by its local modification time."""
+    same_names_as: str | None = None
+    """Relative path of a weight file; the other weight files must hold tensors of the same names."""
 
 
 class Route(StrEnum):
