@@ -1,0 +1,136 @@
+"""One file: hashed by us and loaded by a worker from the same descriptor, at the same time."""
+
+import hashlib
+import os
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from remote_gpu_trainer.domain.artifacts import ArtifactFinding, FileProof, ManifestEntry, Severity, VerificationLevel
+from remote_gpu_trainer.verify.expect import Seen
+from remote_gpu_trainer.verify.registry import HEAD, detect
+from remote_gpu_trainer.verify.workers import Answer, Worker
+
+Known = tuple[int, int, str]
+"""Size in bytes, mtime in nanoseconds and sha256 of a file that was just hashed."""
+_READ = 4 << 20
+
+
+class Stopped(Exception):
+    """The verification was cancelled."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is promised of one file. ``entry`` None: nothing is."""
+
+    path: str
+    entry: ManifestEntry | None
+    known: Known | None
+
+
+def inspect(fd: int, task: Task, worker: Worker, stop: threading.Event) -> Seen:
+    """Hash, compare and load the open file. Blocks; the wait is bounded by the worker's limits and the disk.
+
+    Raises:
+        Stopped: ``stop`` was set.
+    """
+    before = os.fstat(fd)
+    kind = detect(task.path, os.pread(fd, HEAD, 0))
+    known = task.known
+    fresh = known is None or known[:2] != (before.st_size, before.st_mtime_ns)
+    if stop.is_set():
+        raise Stopped
+    with ThreadPoolExecutor(1) as pool:
+        loading = pool.submit(worker.load, fd, before.st_size, kind) if kind else None
+        try:
+            sha256 = hash_of(fd, stop.is_set) if fresh or known is None else known[2]
+        except Stopped:
+            worker.close()
+            raise
+        answer = loading.result() if loading else None
+    after = os.fstat(fd)
+    findings = list(_promised(task.entry, before.st_size, sha256))
+    if (before.st_size, before.st_mtime_ns, before.st_ctime_ns) != (
+        after.st_size,
+        after.st_mtime_ns,
+        after.st_ctime_ns,
+    ):
+        findings.append(_error("changed", "it changed while it was verified"))
+    level = _level(findings, task.entry)
+    if level < VerificationLevel.DIGEST:
+        answer = None
+    findings.extend(_loading(answer, known_format=kind is not None) if level is VerificationLevel.DIGEST else ())
+    if answer is not None and answer.loaded and all(f.severity is not Severity.ERROR for f in findings):
+        level = VerificationLevel.LOADS
+    proof = FileProof(
+        path=task.path,
+        size=before.st_size,
+        sha256=sha256,
+        level=level,
+        format=kind.name if kind is not None and level is VerificationLevel.LOADS else None,
+        mtime_ns=before.st_mtime_ns,
+        findings=tuple(findings),
+        facts=dict(answer.facts) if answer else {},
+    )
+    if answer is None:
+        return Seen(proof)
+    return Seen(proof, tuple(answer.names), {key: float(text) for key, text in answer.numbers.items()})
+
+
+def hash_of(fd: int, stopped: Callable[[], bool]) -> str:
+    """sha256 of the open file, lower-case hex.
+
+    Raises:
+        Stopped: ``stopped`` said so between two reads.
+    """
+    digest = hashlib.sha256()
+    buffer = memoryview(bytearray(_READ))
+    offset = 0
+    while count := os.preadv(fd, [buffer], offset):
+        if stopped():
+            raise Stopped
+        digest.update(buffer[:count])
+        offset += count
+    return digest.hexdigest()
+
+
+def _promised(entry: ManifestEntry | None, size: int, sha256: str) -> list[ArtifactFinding]:
+    if entry is None:
+        return []
+    findings: list[ArtifactFinding] = []
+    if entry.size != size:
+        findings.append(_error("size-mismatch", f"it holds {size} bytes and the manifest says {entry.size}"))
+    elif entry.sha256 is None:
+        findings.append(_found("no-promised-digest", Severity.WARNING, "the manifest holds no digest to compare with"))
+    elif entry.sha256 != sha256:
+        findings.append(_error("digest-mismatch", f"its sha256 is {sha256} and the manifest says {entry.sha256}"))
+    if entry.unstable or entry.open_for_writing:
+        findings.append(_found("unstable", Severity.WARNING, "it was still being written when it was listed"))
+    return findings
+
+
+def _level(findings: list[ArtifactFinding], entry: ManifestEntry | None) -> VerificationLevel:
+    codes = {finding.code for finding in findings}
+    if "size-mismatch" in codes or "changed" in codes:
+        return VerificationLevel.PRESENT
+    if codes & {"digest-mismatch", "no-promised-digest"} and entry is not None:
+        return VerificationLevel.SIZE
+    return VerificationLevel.DIGEST
+
+
+def _loading(answer: Answer | None, *, known_format: bool) -> tuple[ArtifactFinding, ...]:
+    if answer is not None:
+        return answer.artifact_findings()
+    if known_format:
+        return ()
+    return (_found("no-loader", Severity.NOTE, "no loader knows this format: only its digest was proven"),)
+
+
+def _error(code: str, message: str) -> ArtifactFinding:
+    return _found(code, Severity.ERROR, message)
+
+
+def _found(code: str, severity: Severity, message: str) -> ArtifactFinding:
+    return ArtifactFinding(code=code, severity=severity, message=message)

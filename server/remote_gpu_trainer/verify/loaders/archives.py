@@ -1,0 +1,191 @@
+"""zip, tar, gz and zst: every member read to its end and never written, with limits against bombs."""
+
+import gzip
+import importlib
+import stat
+import tarfile
+import unicodedata
+import zipfile
+import zlib
+from collections.abc import Iterator
+from typing import IO, Any, Protocol
+
+from remote_gpu_trainer.verify.outcome import BrokenArtifact, Outcome
+from remote_gpu_trainer.verify.source import Source
+
+MEMBERS_MOST = 200_000
+RATIO_MOST = 200
+"""Unpacked bytes per packed byte, judged beyond UNPACKED_FREE; text of logs stays below 100."""
+UNPACKED_FREE = 64 << 20
+UNPACKED_MOST = 1 << 40
+_PIECE = 1 << 20
+
+
+class Readable(Protocol):
+    """All that is asked of a stream."""
+
+    def read(self, size: int = ..., /) -> bytes:
+        """At most that many bytes, none at the end."""
+        ...
+
+
+class Unpacked:
+    """Bytes that came out against bytes that lie in the file."""
+
+    def __init__(self, packed: int) -> None:
+        self.packed = packed
+        self.bytes = 0
+
+    def add(self, count: int) -> None:
+        """Count, and stop at a bomb."""
+        self.bytes += count
+        if self.bytes > UNPACKED_MOST or self.bytes > UNPACKED_FREE + RATIO_MOST * self.packed:
+            raise BrokenArtifact("bomb", f"{self.packed} bytes unpack to more than {self.bytes}")
+
+
+def pieces(stream: Readable, packed: int) -> Iterator[bytes]:
+    """What is left of a stream, bounded.
+
+    Raises:
+        BrokenArtifact: ``bomb``, or ``corrupt`` where the packing does not hold.
+    """
+    unpacked = Unpacked(packed)
+    try:
+        while data := stream.read(_PIECE):
+            unpacked.add(len(data))
+            yield data
+    except (zlib.error, EOFError, OSError, zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:
+        raise BrokenArtifact("corrupt", f"it cannot be unpacked: {str(error)[:120]}") from error
+
+
+def unsafe_name(name: str) -> bool:
+    """Whether a member's name would leave a folder or deceive a reader."""
+    plain = name.replace("\\", "/")
+    if not name or plain.startswith("/") or (len(plain) > 1 and plain[1] == ":"):
+        return True
+    return ".." in plain.split("/") or any(unicodedata.category(letter) in {"Cc", "Cf"} for letter in name)
+
+
+def open_zip(stream: IO[bytes], size: int) -> zipfile.ZipFile:
+    """A zip whose directory was judged: names, doubles, overlaps, encryption, claimed sizes.
+
+    Raises:
+        BrokenArtifact: anything of that.
+    """
+    try:
+        archive = zipfile.ZipFile(stream)
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, EOFError, UnicodeDecodeError) as error:
+        raise BrokenArtifact("corrupt", f"it is not a whole zip: {str(error)[:120]}") from error
+    infos = archive.infolist()
+    if len(infos) > MEMBERS_MOST:
+        raise BrokenArtifact("too-many-members", f"{len(infos)} members, and {MEMBERS_MOST} are allowed")
+    seen: set[str] = set()
+    reached = 0
+    unpacked = Unpacked(size)
+    for info in sorted(infos, key=lambda info: info.header_offset):
+        if unsafe_name(info.filename) or stat.S_ISLNK(info.external_attr >> 16):
+            raise BrokenArtifact("unsafe-name", f"the member {info.filename[:80]!r} leads out or is a link")
+        if info.filename in seen:
+            raise BrokenArtifact("duplicate-member", f"{info.filename[:80]!r} is there twice")
+        if info.header_offset < reached or info.flag_bits & 1:
+            raise BrokenArtifact("overlap", f"{info.filename[:80]!r} overlaps another member or is encrypted")
+        seen.add(info.filename)
+        reached = info.header_offset + 30 + info.compress_size
+        unpacked.add(info.file_size)
+    if reached > size:
+        raise BrokenArtifact("truncated", f"members reach to byte {reached} of {size}")
+    return archive
+
+
+def load_zip(source: Source) -> Outcome:
+    """Read every member of a zip, with its CRC."""
+    outcome = Outcome()
+    total = members = 0
+    with source.stream() as stream, open_zip(stream, source.size) as archive:
+        for info in archive.infolist():
+            try:
+                member = archive.open(info)
+            except (zipfile.BadZipFile, NotImplementedError, RuntimeError, ValueError) as error:
+                raise BrokenArtifact("corrupt", f"{info.filename[:80]!r}: {str(error)[:120]}") from error
+            with member:
+                total += sum(len(piece) for piece in pieces(member, source.size))
+            members += 1
+    outcome.facts.update(members=members, unpacked_bytes=total)
+    return outcome
+
+
+def load_gzip(source: Source) -> Outcome:
+    """Read a gzip stream to its end, with its CRC."""
+    outcome = Outcome()
+    with source.stream() as stream, gzip.GzipFile(fileobj=stream) as unpacked:
+        outcome.facts["unpacked_bytes"] = sum(len(piece) for piece in pieces(unpacked, source.size))
+    return outcome
+
+
+def load_tar(source: Source) -> Outcome:
+    """Walk a plain tar."""
+    with source.stream() as stream:
+        return _tar(stream)
+
+
+def load_targz(source: Source) -> Outcome:
+    """Walk a gzipped tar."""
+    with source.stream() as stream, gzip.GzipFile(fileobj=stream) as unpacked:
+        return _tar(_Counted(unpacked, source.size))
+
+
+class _Counted:
+    """A stream whose output is bounded against its input."""
+
+    def __init__(self, stream: Readable, packed: int) -> None:
+        self._stream = stream
+        self._unpacked = Unpacked(packed)
+
+    def read(self, size: int = -1, /) -> bytes:
+        """As of any stream."""
+        data = self._stream.read(min(size, _PIECE) if size >= 0 else _PIECE)
+        self._unpacked.add(len(data))
+        return data
+
+
+def _tar(stream: Readable) -> Outcome:
+    outcome = Outcome()
+    members = total = 0
+    file: Any = stream
+    try:
+        with tarfile.open(fileobj=file, mode="r|") as archive:
+            for member in archive:
+                members += 1
+                if members > MEMBERS_MOST:
+                    raise BrokenArtifact("too-many-members", f"more than {MEMBERS_MOST} members")
+                if unsafe_name(member.name) or member.issparse() or not (member.isreg() or member.isdir()):
+                    raise BrokenArtifact(
+                        "unsafe-name", f"{member.name[:80]!r} leads out, or is a link, a device or sparse"
+                    )
+                body = archive.extractfile(member)
+                if body is not None:
+                    got = sum(len(piece) for piece in iter(lambda body=body: body.read(_PIECE), b""))
+                    total += got
+                    if got != member.size:
+                        raise BrokenArtifact("truncated", f"{member.name[:80]!r} holds {got} of {member.size} bytes")
+    except (tarfile.TarError, zlib.error, EOFError, OSError, ValueError, RecursionError) as error:
+        raise BrokenArtifact("corrupt", f"it is not a whole tar: {str(error)[:120]}") from error
+    outcome.facts.update(members=members, unpacked_bytes=total)
+    return outcome
+
+
+def load_zstd(source: Source) -> Outcome:
+    """Read a zstd stream where this Python knows the format (3.14, or the zstandard package)."""
+    try:
+        zstd: Any = importlib.import_module("compression.zstd")
+    except ImportError:
+        outcome = Outcome(loaded=False)
+        outcome.note("no-loader", "zstd needs Python 3.14; only its digest was proven")
+        return outcome
+    outcome = Outcome()
+    with source.stream() as stream, zstd.ZstdFile(stream) as unpacked:
+        try:
+            outcome.facts["unpacked_bytes"] = sum(len(piece) for piece in pieces(unpacked, source.size))
+        except zstd.ZstdError as error:
+            raise BrokenArtifact("corrupt", f"it cannot be unpacked: {str(error)[:120]}") from error
+    return outcome

@@ -1,0 +1,89 @@
+"""JSON from a stranger: depth, size and doubled keys are bounded before anything is built."""
+
+import json
+import math
+import re
+from typing import Any, cast
+
+from remote_gpu_trainer.verify.outcome import BrokenArtifact, Outcome
+from remote_gpu_trainer.verify.source import Source
+
+DEPTH_MOST = 200
+WHOLE_MOST = 128 << 20
+"""Bytes of one JSON document."""
+_TOKENS = re.compile(rb'"(?:[^"\\]|\\.)*+"|[\[{]|[\]}]', re.DOTALL)
+
+
+def parse_json(data: bytes, *, what: str = "document") -> object:
+    """One JSON value; NaN and Infinity are taken as floats, so that they can be reported.
+
+    Raises:
+        BrokenArtifact: ``too-deep``, ``not-utf8``, ``duplicate-key`` or ``not-json``.
+    """
+    depth = 0
+    for match in _TOKENS.finditer(data):
+        opening = data[match.start()]
+        if opening in b"[{":
+            depth += 1
+            if depth > DEPTH_MOST:
+                raise BrokenArtifact("too-deep", f"the {what} nests deeper than {DEPTH_MOST}")
+        elif opening in b"]}":
+            depth -= 1
+    try:
+        return cast(object, json.loads(data.decode("utf-8"), object_pairs_hook=_unique))
+    except UnicodeDecodeError as error:
+        raise BrokenArtifact("not-utf8", f"the {what} is not UTF-8 at byte {error.start}") from error
+    except ValueError as error:  # JSONDecodeError, and integers longer than Python converts
+        raise BrokenArtifact("not-json", f"the {what} is not JSON: {str(error)[:120]}") from error
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    result = dict(pairs)
+    if len(result) != len(pairs):
+        raise BrokenArtifact("duplicate-key", "an object names one key twice")
+    return result
+
+
+def numbers_of(value: object) -> dict[str, float]:
+    """The numbers of an object, nested ones by dotted name; at most 1,000."""
+    found: dict[str, float] = {}
+    waiting: list[tuple[str, object]] = [("", value)]
+    while waiting and len(found) < 1000:
+        prefix, item = waiting.pop()
+        if isinstance(item, dict):
+            entries = cast(dict[str, object], item)
+            waiting.extend((f"{prefix}.{key}" if prefix else key, entry) for key, entry in entries.items())
+        elif isinstance(item, int | float) and not isinstance(item, bool) and prefix and len(prefix) <= 200:
+            found[prefix] = _as_float(item)
+    return found
+
+
+def _as_float(value: float) -> float:
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf
+
+
+def tell_numbers(numbers: dict[str, float], outcome: Outcome) -> None:
+    """Keep the numbers, with step and epoch as facts and a warning for what is not finite."""
+    outcome.numbers = numbers
+    for key, fact in (("step", "step"), ("global_step", "step"), ("epoch", "epoch")):
+        number = numbers.get(key)
+        if number is not None and math.isfinite(number) and number == int(number) and abs(number) < 2**53:
+            outcome.facts.setdefault(fact, int(number))
+    odd = sorted(key for key, number in numbers.items() if not math.isfinite(number))
+    if odd:
+        outcome.warn("non-finite", f"{len(odd)} numbers are not finite, first {odd[0][:80]!r}")
+
+
+def load(source: Source) -> Outcome:
+    """Read the file as one JSON document."""
+    outcome = Outcome()
+    value = parse_json(source.whole(WHOLE_MOST))
+    if isinstance(value, dict):
+        outcome.facts.update(kind="object", entries=len(cast(dict[str, object], value)))
+    elif isinstance(value, list):
+        outcome.facts.update(kind="array", entries=len(cast(list[object], value)))
+    tell_numbers(numbers_of(cast(object, value)), outcome)
+    return outcome

@@ -1,0 +1,60 @@
+"""Which loader reads which file: by magic bytes where a format has them, otherwise by suffix."""
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import cast
+
+from remote_gpu_trainer.verify.outcome import Outcome
+from remote_gpu_trainer.verify.source import Source
+
+_LOADERS = "remote_gpu_trainer.verify.loaders."
+
+
+@dataclass(frozen=True)
+class Format:
+    """One format. A file of that suffix without the magic is broken, not unknown."""
+
+    name: str
+    suffixes: tuple[str, ...]
+    loader: str
+    """``module:function`` under the loaders."""
+    magic: tuple[bytes, ...] = ()
+    maps_file: bool = False
+
+    def function(self) -> Callable[[Source], Outcome]:
+        """The loader, imported now."""
+        module, _, name = self.loader.partition(":")
+        return cast(Callable[[Source], Outcome], getattr(importlib.import_module(_LOADERS + module), name))
+
+
+FORMATS: tuple[Format, ...] = (
+    Format("safetensors", (".safetensors",), "safetensors:load"),
+    Format("json", (".json", ".ipynb"), "jsontext:load"),
+    Format("jsonl", (".jsonl", ".ndjson"), "jsonl:load"),
+    Format("npy", (".npy",), "arrays:load", (b"\x93NUMPY",)),
+    Format("npz", (".npz",), "arrays:load_npz", (b"PK\x03\x04", b"PK\x05\x06")),
+    Format("tar.gz", (".tar.gz", ".tgz"), "archives:load_targz", (b"\x1f\x8b",)),
+    Format("zip", (".zip",), "archives:load_zip", (b"PK\x03\x04", b"PK\x05\x06")),
+    Format("tar", (".tar",), "archives:load_tar"),
+    Format("gzip", (".gz",), "archives:load_gzip", (b"\x1f\x8b",)),
+    Format("zstd", (".zst",), "archives:load_zstd", (b"\x28\xb5\x2f\xfd",)),
+)
+BY_NAME = {entry.name: entry for entry in FORMATS}
+HEAD = 16
+"""Bytes of a file's beginning that ``detect`` looks at."""
+
+
+def detect(path: str, head: bytes) -> Format | None:
+    """The format of a file by its name, or by its magic where the name says nothing.
+
+    The suffix wins: a ``.safetensors`` that begins like a zip must fail as safetensors, not pass as a zip.
+    """
+    name = path.rsplit("/", 1)[-1].lower()
+    for entry in FORMATS:
+        if name.endswith(entry.suffixes):
+            return entry
+    for entry in FORMATS:
+        if any(head.startswith(magic) for magic in entry.magic):
+            return entry
+    return None

@@ -1,0 +1,177 @@
+import hashlib
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+
+import anyio
+import anyio.lowlevel
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from remote_gpu_trainer.domain.artifacts import (
+    EntryKind,
+    Expectations,
+    FileProof,
+    Manifest,
+    ManifestEntry,
+    VerificationLevel,
+    VerificationReport,
+)
+from remote_gpu_trainer.errors import InvalidRequest, UnsafePath
+from remote_gpu_trainer.verify.run import verify
+
+
+class FixedClock:
+    def now(self) -> datetime:
+        return datetime.now(UTC)
+
+    def monotonic(self) -> float:
+        return 0.0
+
+    async def sleep(self, seconds: float) -> None:
+        await anyio.lowlevel.checkpoint()
+
+
+def run(folder: Path, manifest: Manifest | None = None, expect: Expectations | None = None) -> VerificationReport:
+    async def go() -> VerificationReport:
+        with anyio.fail_after(40):
+            return await verify(folder, manifest=manifest, expect=expect, copy_id=None, clock=FixedClock())
+
+    return anyio.run(go)
+
+
+def proofs(report: VerificationReport) -> dict[str, FileProof]:
+    return {proof.path: proof for proof in report.files}
+
+
+def codes(proof: FileProof) -> set[str]:
+    return {finding.code for finding in proof.findings}
+
+
+def promise(folder: Path, *names: str, sha256: str | None = None, size: int | None = None) -> Manifest:
+    entries: list[ManifestEntry] = []
+    for name in names:
+        data = (folder / name).read_bytes() if (folder / name).exists() else b""
+        digest = sha256 or hashlib.sha256(data).hexdigest()
+        length = len(data) if size is None else size
+        entries.append(ManifestEntry(path=name, kind=EntryKind.FILE, size=length, mtime_ns=0, sha256=digest))
+    return Manifest(root="/workspace", entries=tuple(entries))
+
+
+def weights(path: Path, step: int = 7) -> None:
+    arrays = {"a": np.ones((3, 4), np.float32), "b": np.ones(5, np.float16)}
+    save_file(arrays, path, {"step": str(step)})
+
+
+def test_each_common_format_loads_and_tells_its_facts(tmp_path: Path) -> None:
+    weights(tmp_path / "m.safetensors")
+    np.save(tmp_path / "x.npy", np.arange(5.0))
+    np.savez(tmp_path / "y.npz", a=np.arange(5), b=np.ones((2, 2), np.float32))
+    (tmp_path / "r.json").write_text('{"loss": 1.5, "deep": {"acc": 0.5}}')
+    (tmp_path / "m.jsonl").write_text('{"step": 1}\n{"step": 2}\n')
+    found = proofs(run(tmp_path))
+    assert {proof.level for proof in found.values()} == {VerificationLevel.LOADS}
+    assert found["m.safetensors"].facts["parameters"] == 17
+    assert found["m.safetensors"].facts["step"] == 7
+    assert found["y.npz"].facts["tensors"] == 2
+    assert found["m.jsonl"].facts["step"] == 2
+
+
+def test_what_no_loader_knows_stays_at_digest_and_says_so(tmp_path: Path) -> None:
+    (tmp_path / "u.bin").write_bytes(b"anything")
+    proof = run(tmp_path).files[0]
+    assert (proof.level, proof.format, codes(proof)) == (VerificationLevel.DIGEST, None, {"no-loader"})
+    assert proof.sha256 == hashlib.sha256(b"anything").hexdigest()
+
+
+def test_nan_and_zero_weights_load_and_say_so(tmp_path: Path) -> None:
+    save_file({"n": np.array([1, np.nan, np.inf], np.float16)}, tmp_path / "nan.safetensors")
+    save_file({"z": np.zeros(9, np.float32)}, tmp_path / "zero.safetensors")
+    found = proofs(run(tmp_path))
+    assert found["nan.safetensors"].facts["nan_values"] == 1
+    assert found["nan.safetensors"].facts["inf_values"] == 1
+    assert codes(found["nan.safetensors"]) == {"nan"}
+    assert codes(found["zero.safetensors"]) == {"all-zero"}
+    assert all(proof.level is VerificationLevel.LOADS for proof in found.values())
+
+
+def test_a_cut_last_metrics_line_is_a_warning_and_a_cut_middle_line_a_break(tmp_path: Path) -> None:
+    (tmp_path / "tail.jsonl").write_text('{"step": 1}\n{"st')
+    (tmp_path / "middle.jsonl").write_text('{"st\n{"step": 1}\n')
+    found = proofs(run(tmp_path))
+    assert (found["tail.jsonl"].level, codes(found["tail.jsonl"])) == (VerificationLevel.LOADS, {"truncated-tail"})
+    assert (found["middle.jsonl"].level, codes(found["middle.jsonl"])) == (VerificationLevel.DIGEST, {"not-json"})
+
+
+def test_a_wrong_size_is_only_present_and_a_wrong_digest_only_size(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text("{}")
+    short = run(tmp_path, promise(tmp_path, "a.json", size=3))
+    other = run(tmp_path, promise(tmp_path, "a.json", sha256="0" * 64))
+    assert (short.files[0].level, codes(short.files[0])) == (VerificationLevel.PRESENT, {"size-mismatch"})
+    assert (other.files[0].level, codes(other.files[0])) == (VerificationLevel.SIZE, {"digest-mismatch"})
+    assert not short.passed
+    assert not other.passed
+
+
+def test_a_promised_file_that_is_absent_fails_the_report_and_an_unasked_one_takes_no_part(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text("{}")
+    (tmp_path / "extra.json").write_text("{}")
+    report = run(tmp_path, promise(tmp_path, "a.json", "gone.json"))
+    assert report.missing == ("gone.json",)
+    assert [proof.path for proof in report.files] == ["a.json"]
+    assert not report.passed
+
+
+def test_a_link_or_a_name_that_leads_out_is_refused_unread(tmp_path: Path) -> None:
+    (tmp_path / "real.json").write_text("{}")
+    folder = tmp_path / "home"
+    folder.mkdir()
+    (folder / "link.json").symlink_to(tmp_path / "real.json")
+    for name in ("link.json", "../real.json", "/etc/passwd"):
+        with pytest.raises(UnsafePath):
+            run(folder, promise(folder, name, sha256="0" * 64))
+
+
+def test_nothing_at_the_destination_is_an_error_not_an_empty_report(tmp_path: Path) -> None:
+    with pytest.raises(InvalidRequest):
+        run(tmp_path / "none")
+
+
+def test_expectations_that_hold_raise_the_files_they_speak_of(tmp_path: Path) -> None:
+    weights(tmp_path / "m.safetensors", step=50)
+    (tmp_path / "result.json").write_text(json.dumps({"loss": 0.25}))
+    (tmp_path / "other.json").write_text("{}")
+    expect = Expectations(
+        files=("*.safetensors",), min_step=50, finite_metrics=("loss",), keys=("a",), metric_bounds={"loss": (0, 1)}
+    )
+    found = proofs(run(tmp_path, expect=expect))
+    assert found["m.safetensors"].level is VerificationLevel.MEETS_EXPECTATIONS
+    assert found["result.json"].level is VerificationLevel.MEETS_EXPECTATIONS
+    assert found["other.json"].level is VerificationLevel.LOADS
+
+
+@pytest.mark.parametrize(
+    "expect",
+    [
+        Expectations(min_step=51),
+        Expectations(finite_metrics=("bad",)),
+        Expectations(finite_metrics=("absent",)),
+        Expectations(metric_bounds={"loss": (None, 0.1)}),
+        Expectations(keys=("a", "absent")),
+        Expectations(counts={"*.safetensors": 2}),
+        Expectations(files=("*.json",), exact_roster=True),
+        Expectations(max_age_hours=-1.0),
+        Expectations(min_count=9),
+        Expectations(same_names_as="absent.safetensors"),
+        Expectations(files=("u.bin",), min_level=VerificationLevel.LOADS),
+    ],
+)
+def test_each_expectation_that_does_not_hold_is_named_and_raises_nothing(tmp_path: Path, expect: Expectations) -> None:
+    weights(tmp_path / "m.safetensors", step=50)
+    (tmp_path / "result.json").write_text('{"loss": 0.25, "bad": NaN}')
+    (tmp_path / "u.bin").write_bytes(b"u")
+    report = run(tmp_path, expect=expect)
+    assert len(report.unmet) == 1
+    assert not report.passed
+    assert max(proof.level for proof in report.files) is VerificationLevel.LOADS
