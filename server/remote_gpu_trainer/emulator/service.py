@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from time import time
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 from remote_gpu_trainer.emulator.book import LEAST_OFFERS
 from remote_gpu_trainer.emulator.boxes import BoxLike, BoxOrder, MakeBox, NullBox
@@ -14,9 +15,11 @@ from remote_gpu_trainer.emulator.contracts import Phase
 from remote_gpu_trainer.emulator.engine import Engine
 from remote_gpu_trainer.emulator.http.app import make_app
 from remote_gpu_trainer.emulator.http.control import PREFIX
-from remote_gpu_trainer.emulator.kaalia import Kaalia, Modules
 from remote_gpu_trainer.emulator.server import LOOPBACK, Connections, listen, make_server
 from remote_gpu_trainer.emulator.world import Setup, World
+
+if TYPE_CHECKING:
+    from remote_gpu_trainer.emulator.box import MachineRsync
 
 START_MOST_S = 30.0
 
@@ -55,7 +58,7 @@ async def run(setup: Setup, port: int, ready: Callable[[Ready], None], stop: asy
     """
     world = World(setup, boxes_for(setup.ssh))
     engine, connections = Engine(world), Connections()
-    kaalia = _machine_ssh(world) if setup.ssh != "none" else None
+    rsync = await _machine_ssh(world) if setup.ssh != "none" else None
     listener = listen(port)
     world.url = f"http://{LOOPBACK}:{listener.getsockname()[1]}"
     server = make_server(make_app(engine, connections), connections)
@@ -73,27 +76,36 @@ async def run(setup: Setup, port: int, ready: Callable[[Ready], None], stop: asy
             waiting.cancel()
         await serving
     finally:
-        if kaalia is not None:
-            kaalia.close()
+        if rsync is not None:
+            await rsync.stop()
         await engine.close()
 
 
-def _machine_ssh(world: World) -> Kaalia:
-    """The machine-level rsync over all disks of the account."""
+async def _machine_ssh(world: World) -> "MachineRsync | None":
+    """The machine-level rsync over all disks of the account; None where rsync is not installed."""
+    from remote_gpu_trainer.emulator.box import BoxError, MachineRsync  # with the boxes: paramiko takes 0.4 s
+
     loop = asyncio.get_running_loop()
 
-    def modules() -> Modules:
+    def disks() -> dict[int, Path]:
         hide_stopped = world.quirks.on("stopped-copy-fails")
         shown = [c for c in world.live if c.phase is Phase.RUNNING or not (hide_stopped or c.phase is Phase.OFFLINE)]
-        keys = [key["public_key"] for key in world.account.live_ssh_keys]
-        return Modules(keys, {c.id: world.box_order(c).root for c in shown})
+        return {c.id: world.box_order(c).root for c in shown}
 
-    def counted(contract_id: int, sent: int, received: int) -> None:
+    def keys() -> list[str]:
+        return [key["public_key"] for key in world.account.live_ssh_keys]
+
+    def moved(contract_id: int, sent: int, received: int) -> None:
         loop.call_soon_threadsafe(world.bytes_passed, contract_id, sent, received)
 
-    kaalia = Kaalia(world.setup.folder, modules, counted)
-    world.machine_ssh_port = kaalia.port
-    return kaalia
+    rsync = MachineRsync(world.setup.folder / "machine", disks, keys, moved)
+    try:
+        await rsync.start()
+    except BoxError as missing:
+        world.note(str(missing))
+        return None
+    world.machine_ssh_port = rsync.port or 0
+    return rsync
 
 
 class Emulator:

@@ -26,8 +26,12 @@ def rsync(call: Call) -> Answer:
     _path(call, "dst_path")
     side, ident = ("dst", target) if source in LOCAL else ("src", source)
     contract = _contract(call, ident, side)
-    if contract.phase is Phase.OFFLINE:
-        raise refusal(400, "invalid_args", f"Invalid {side}_id: the machine of instance {contract.id} is offline.")
+    if contract.phase is Phase.OFFLINE or not call.world.machine_ssh_port:
+        raise refusal(
+            400,
+            "invalid_args",
+            f"Invalid {side}_id: the machine of instance {contract.id} is offline, or has no rsync.",
+        )
     return Answer(
         {"success": True, f"{side}_addr": HOST, f"{side}_port": call.world.machine_ssh_port, "msg": "Rsync initiated."}
     )
