@@ -1,0 +1,28 @@
+"""One emulator with real boxes for all the commands, at two hundred times the speed of life."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from remote_gpu_trainer.emulator.service import Emulator
+from tests.contract.emulator.cli import PROGRAM, Cli
+from tests.unit.emulator.renter import Renter
+
+pytestmark = pytest.mark.skipif(not PROGRAM.exists(), reason="the official vastai CLI is not installed here")
+
+
+@pytest.fixture(scope="module")
+def cli(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cli]:
+    if not PROGRAM.exists():
+        pytest.skip("the official vastai CLI is not installed beside this Python")
+    with Emulator(tmp_path_factory.mktemp("emulator"), speed=200, isolation="none") as ready:
+        person = Renter(ready)
+        person.do("/quirks", **{"lively-market": False, "reappears": False, "shared-limit": False})
+        yield Cli(person, tmp_path_factory.mktemp("home"))
+        person.close()
+
+
+@pytest.fixture
+def home(cli: Cli) -> Path:
+    return cli.home
