@@ -30,10 +30,11 @@ class Format:
 
 FORMATS: tuple[Format, ...] = (
     Format("safetensors", (".safetensors",), "safetensors:load"),
+    Format("pytorch", (".pt", ".pth", ".ckpt"), "pytorch:load", maps_file=True),
     Format("json", (".json", ".ipynb"), "jsontext:load"),
     Format("jsonl", (".jsonl", ".ndjson"), "jsonl:load"),
     Format("npy", (".npy",), "arrays:load", (b"\x93NUMPY",)),
-    Format("npz", (".npz",), "arrays:load_npz", (b"PK\x03\x04", b"PK\x05\x06")),
+    Format("npz", (".npz",), "arrays:load_npz"),
     Format("tar.gz", (".tar.gz", ".tgz"), "archives:load_targz", (b"\x1f\x8b",)),
     Format("zip", (".zip",), "archives:load_zip", (b"PK\x03\x04", b"PK\x05\x06")),
     Format("tar", (".tar",), "archives:load_tar"),
@@ -54,6 +55,8 @@ def detect(path: str, head: bytes) -> Format | None:
     for entry in FORMATS:
         if name.endswith(entry.suffixes):
             return entry
+    if name.endswith(".bin") and head.startswith(b"PK\x03\x04"):
+        return BY_NAME["pytorch"]
     for entry in FORMATS:
         if any(head.startswith(magic) for magic in entry.magic):
             return entry

@@ -7,7 +7,7 @@ import anyio
 import anyio.lowlevel
 import numpy as np
 import pytest
-from safetensors.numpy import save_file
+from safetensors.numpy import save_file  # pyright: ignore[reportUnknownVariableType]  # its PathLike has no parameter
 
 from remote_gpu_trainer.domain.artifacts import (
     EntryKind,

@@ -168,6 +168,8 @@ def _tar(stream: Readable) -> Outcome:
                     total += got
                     if got != member.size:
                         raise BrokenArtifact("truncated", f"{member.name[:80]!r} holds {got} of {member.size} bytes")
+        while stream.read(_PIECE):  # tar ends at its end mark; what is packed behind it counts, and so does the CRC
+            pass
     except (tarfile.TarError, zlib.error, EOFError, OSError, ValueError, RecursionError) as error:
         raise BrokenArtifact("corrupt", f"it is not a whole tar: {str(error)[:120]}") from error
     outcome.facts.update(members=members, unpacked_bytes=total)

@@ -1,0 +1,182 @@
+"""A pickle read as text: opcodes walked against an allow list, nothing ever called, imported or built."""
+
+import pickletools
+from dataclasses import dataclass, field
+from typing import IO
+
+from remote_gpu_trainer.verify.outcome import BrokenArtifact
+
+STORAGES = {
+    "DoubleStorage": "F64", "FloatStorage": "F32", "HalfStorage": "F16", "BFloat16Storage": "BF16",
+    "LongStorage": "I64", "IntStorage": "I32", "ShortStorage": "I16", "CharStorage": "I8", "ByteStorage": "U8",
+    "BoolStorage": "BOOL", "ComplexFloatStorage": "C64", "ComplexDoubleStorage": "C128", "UntypedStorage": "U8",
+    "Float8_e4m3fnStorage": "F8_E4M3", "Float8_e5m2Storage": "F8_E5M2",
+}  # fmt: skip
+REBUILDERS = {"torch._utils _rebuild_tensor_v2", "torch._utils _rebuild_parameter"}
+ALLOWED = {"collections OrderedDict", "torch Size", *REBUILDERS, *(f"torch {name}" for name in STORAGES)}
+CONSTANTS = {
+    "NONE", "NEWTRUE", "NEWFALSE", "BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT", "BINUNICODE",
+    "SHORT_BINUNICODE", "BINUNICODE8", "BINBYTES", "SHORT_BINBYTES",
+}  # fmt: skip
+STEPS_MOST = 20_000_000
+
+
+@dataclass(eq=False)
+class Name:
+    """A global that the pickle asks for."""
+
+    text: str
+
+
+@dataclass(eq=False)
+class Call:
+    """A call that the pickle asks for and does not get."""
+
+    name: str
+    args: tuple[object, ...]
+
+
+@dataclass(eq=False)
+class Storage:
+    """A persistent id."""
+
+    kind: str
+    key: str
+    elements: int
+
+
+@dataclass(eq=False)
+class Box:
+    """A list, dict or tuple; dict entries lie as pairs in a row."""
+
+    kind: str
+    items: list[object] = field(default_factory=list[object])
+
+
+_MARK = object()
+
+
+class Reader:
+    """A machine with a stack and a memo that only ever holds descriptions."""
+
+    def __init__(self) -> None:
+        self.stack: list[object] = []
+        self.memo: dict[int, object] = {}
+        self.storages: dict[str, Storage] = {}
+        self.calls: list[Call] = []
+
+    def read(self, stream: IO[bytes]) -> object:
+        """The description of the one pickle at the stream's position, which ends behind it.
+
+        Raises:
+            BrokenArtifact: ``unsafe-pickle`` for an opcode or a global beyond the allow list; ``malformed-pickle``.
+        """
+        try:
+            for steps, (opcode, arg, _) in enumerate(pickletools.genops(stream)):
+                if steps > STEPS_MOST:
+                    raise BrokenArtifact("unsafe-pickle", f"it has more than {STEPS_MOST} opcodes")
+                if opcode.name == "STOP":
+                    if len(self.stack) != 1:
+                        raise BrokenArtifact("malformed-pickle", f"{len(self.stack)} values are left at its end")
+                    return self.stack[0]
+                self._step(opcode.name, arg)
+        except (IndexError, KeyError, ValueError, TypeError, AttributeError) as error:
+            raise BrokenArtifact("malformed-pickle", f"it is malformed: {str(error)[:120]}") from error
+        raise BrokenArtifact("malformed-pickle", "it has no end")
+
+    def _step(self, code: str, arg: object) -> None:
+        if code in CONSTANTS:
+            self.stack.append(arg if code not in {"NEWTRUE", "NEWFALSE"} else code == "NEWTRUE")
+        elif code in {"PROTO", "FRAME"}:
+            return
+        elif code in {"BINPUT", "LONG_BINPUT"} and isinstance(arg, int):
+            self.memo[arg] = self.stack[-1]
+        elif code == "MEMOIZE":
+            self.memo[len(self.memo)] = self.stack[-1]
+        elif code in {"BINGET", "LONG_BINGET"} and isinstance(arg, int):
+            self.stack.append(self.memo[arg])
+        elif code in {"GLOBAL", "STACK_GLOBAL"}:
+            self._global(str(arg) if code == "GLOBAL" else None)
+        elif code in {"REDUCE", "BUILD", "BINPERSID"}:
+            self._act(code)
+        else:
+            self._build(code)
+
+    def _global(self, text: str | None) -> None:
+        if text is None:
+            name, module = self.stack.pop(), self.stack.pop()
+            if not isinstance(name, str) or not isinstance(module, str):
+                raise BrokenArtifact("unsafe-pickle", "it computes the name of a global")
+            text = f"{module} {name}"
+        if text not in ALLOWED:
+            raise BrokenArtifact("unsafe-pickle", f"it asks for {text.replace(' ', '.')[:120]!r}, which is not allowed")
+        self.stack.append(Name(text))
+
+    def _act(self, code: str) -> None:
+        top = self.stack.pop()
+        if code == "BINPERSID":
+            self.stack.append(self._storage(top))
+        elif code == "BUILD":
+            if not isinstance(self.stack[-1], Call):
+                raise BrokenArtifact("unsafe-pickle", "it sets the state of something other than an OrderedDict")
+        else:
+            callee = self.stack.pop()
+            if not isinstance(callee, Name) or not isinstance(top, Box) or callee.text.endswith("Storage"):
+                raise BrokenArtifact("unsafe-pickle", "it calls something other than an allowed global")
+            call = Call(callee.text, tuple(top.items))
+            self.calls.append(call)
+            self.stack.append(call)
+
+    def _storage(self, what: object) -> Storage:
+        items = what.items if isinstance(what, Box) else []
+        match items[:5]:
+            case ["storage", Name(text=text), str() as key, str(), int() as elements] if elements >= 0:
+                kind = STORAGES.get(text.removeprefix("torch "))
+                known = self.storages.get(key)
+                if kind is None or (known is not None and (known.kind, known.elements) != (kind, elements)):
+                    raise BrokenArtifact("malformed-pickle", f"storage {key[:40]!r} is described in two ways")
+                return self.storages.setdefault(key, Storage(kind, key, elements))
+            case _:
+                raise BrokenArtifact("unsafe-pickle", "a persistent id is not a storage")
+
+    def _build(self, code: str) -> None:
+        stack = self.stack
+        if code == "MARK":
+            stack.append(_MARK)
+        elif code in {"EMPTY_DICT", "EMPTY_LIST", "EMPTY_TUPLE", "EMPTY_SET"}:
+            stack.append(Box(code))
+        elif code in {"TUPLE1", "TUPLE2", "TUPLE3"}:
+            count = int(code[-1])
+            if len(stack) < count:
+                raise IndexError("the stack is empty")
+            items = stack[-count:]
+            del stack[-count:]
+            stack.append(Box("EMPTY_TUPLE", items))
+        elif code in {"TUPLE", "APPENDS", "SETITEMS", "ADDITEMS"}:
+            items = self._to_mark()
+            if code == "TUPLE":
+                stack.append(Box("EMPTY_TUPLE", items))
+            else:
+                self._extend(items)
+        elif code == "APPEND":
+            self._extend([stack.pop()])
+        elif code == "SETITEM":
+            value, key = stack.pop(), stack.pop()
+            self._extend([key, value])
+        else:
+            raise BrokenArtifact("unsafe-pickle", f"it uses the opcode {code}, which no checkpoint needs")
+
+    def _to_mark(self) -> list[object]:
+        items: list[object] = []
+        while (item := self.stack.pop()) is not _MARK:
+            items.append(item)
+        return items[::-1]
+
+    def _extend(self, items: list[object]) -> None:
+        target = self.stack[-1]
+        if isinstance(target, Box):
+            target.items.extend(items)
+        elif not isinstance(target, Call) or target.name != "collections OrderedDict":
+            raise BrokenArtifact("unsafe-pickle", "it fills something other than a list, set or dict")
+        else:
+            target.args += tuple(items)

@@ -1,0 +1,134 @@
+"""PyTorch checkpoints: by torch itself with ``weights_only`` where it is sound, otherwise read restrictedly."""
+
+import importlib
+import importlib.util
+import zipfile
+from typing import Any
+
+from remote_gpu_trainer.verify.floats import ScanTotals, TensorScan
+from remote_gpu_trainer.verify.loaders.archives import open_zip, pieces
+from remote_gpu_trainer.verify.loaders.pickles import REBUILDERS, Box, Call, Reader, Storage
+from remote_gpu_trainer.verify.loaders.safetensors import BITS
+from remote_gpu_trainer.verify.outcome import BrokenArtifact, Outcome
+from remote_gpu_trainer.verify.source import Source
+
+PICKLE_MOST = 256 << 20
+TORCH_LEAST = (2, 10)
+"""Before it, ``weights_only`` has known holes."""
+_LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
+
+
+def load(source: Source) -> Outcome:
+    """Read restrictedly first; then, where a sound torch is installed, load for real.
+
+    Raises:
+        BrokenArtifact: the pickle asks for more than tensors, or the storages are short. Nothing unsafer is tried.
+    """
+    zipped = source.size >= 4 and source.read(0, 4) == b"PK\x03\x04"
+    outcome = _zipped(source) if zipped else _legacy(source)
+    if importlib.util.find_spec("torch") is None:
+        reason = "torch is not installed"
+    else:
+        torch: Any = importlib.import_module("torch")
+        version = tuple(int(part) for part in str(torch.__version__).split("+")[0].split(".")[:2])
+        if version >= TORCH_LEAST:
+            torch.load(source.path, map_location="cpu", weights_only=True, mmap=zipped)
+            return outcome
+        reason = f"torch {torch.__version__} is older than 2.10, where weights_only has known holes"
+    outcome.loaded = False
+    outcome.note("restricted-read", f"structure, sizes and checksums hold, one level less than a real load: {reason}")
+    return outcome
+
+
+def _zipped(source: Source) -> Outcome:
+    outcome, totals, reader = Outcome(), ScanTotals(), Reader()
+    with source.stream() as stream, open_zip(stream, source.size) as archive:
+        members = {info.filename: info for info in archive.infolist()}
+        pickled = [name for name in members if name.endswith("data.pkl") and name.count("/") <= 1]
+        if len(pickled) != 1:
+            raise BrokenArtifact("not-a-checkpoint", f"{len(pickled)} members are named data.pkl")
+        if members[pickled[0]].file_size > PICKLE_MOST:
+            raise BrokenArtifact("too-large", "its data.pkl is larger than 256 MiB")
+        with archive.open(pickled[0]) as member:
+            root = reader.read(member)
+        prefix = pickled[0].removesuffix("data.pkl") + "data/"
+        for key, storage in reader.storages.items():
+            info = members.get(prefix + key)
+            if info is None:
+                raise BrokenArtifact("missing-storage", f"storage {key[:40]!r} is not in the zip")
+            if info.file_size != _bytes(storage) or info.compress_type != zipfile.ZIP_STORED:
+                raise BrokenArtifact(
+                    "lying-storage", f"storage {key[:40]!r} holds {info.file_size} bytes, not {_bytes(storage)}"
+                )
+            scan = TensorScan(storage.kind)
+            with archive.open(info) as member:
+                for piece in pieces(member, source.size):
+                    scan.feed(piece)
+            totals.add(key, scan)
+    _tell(root, reader, totals, outcome)
+    return outcome
+
+
+def _legacy(source: Source) -> Outcome:
+    outcome, totals = Outcome(), ScanTotals()
+    with source.stream() as stream:
+        if Reader().read(stream) != _LEGACY_MAGIC:
+            raise BrokenArtifact("not-a-checkpoint", "it is neither a zip nor begins with torch's legacy mark")
+        Reader().read(stream)
+        Reader().read(stream)
+        reader = Reader()
+        root = reader.read(stream)
+        keys = Reader().read(stream)
+        for key in keys.items if isinstance(keys, Box) else []:
+            storage = reader.storages.get(str(key))
+            length = stream.read(8)
+            if storage is None or len(length) != 8 or int.from_bytes(length, "little") != storage.elements:
+                raise BrokenArtifact("lying-storage", f"storage {str(key)[:40]!r} is not what the pickle describes")
+            scan = TensorScan(storage.kind)
+            begin = stream.tell()
+            for chunk in source.chunks(begin, _bytes(storage)):
+                scan.feed(chunk)
+            if scan.bytes != _bytes(storage):
+                raise BrokenArtifact("truncated", f"storage {str(key)[:40]!r} ends after {scan.bytes} bytes")
+            stream.seek(begin + scan.bytes)
+            totals.add(str(key), scan)
+    if totals.tensors != len(reader.storages):
+        raise BrokenArtifact("missing-storage", f"{totals.tensors} of {len(reader.storages)} storages are there")
+    _tell(root, reader, totals, outcome)
+    return outcome
+
+
+def _bytes(storage: Storage) -> int:
+    return storage.elements * BITS.get(storage.kind, 128) // 8
+
+
+def _tell(root: object, reader: Reader, totals: ScanTotals, outcome: Outcome) -> None:
+    tensors = [call for call in reader.calls if call.name in REBUILDERS and call.args]
+    for call in tensors:
+        _extent(call)
+    outcome.facts["tensors"] = sum(call.name.endswith("_v2") for call in tensors)
+    outcome.facts["parameters"] = sum(storage.elements for storage in reader.storages.values())
+    outcome.facts["dtypes"] = ", ".join(sorted({storage.kind for storage in reader.storages.values()}))
+    items = list(root.items) if isinstance(root, Box) else list(root.args) if isinstance(root, Call) else []
+    for key, value in zip(items[::2], items[1::2], strict=False):
+        if isinstance(key, str) and isinstance(value, Call) and value.name in REBUILDERS:
+            outcome.names.append(key)
+        if key in {"step", "global_step", "epoch"} and isinstance(value, int) and not isinstance(value, bool):
+            outcome.facts["epoch" if key == "epoch" else "step"] = value
+    totals.tell(outcome)
+
+
+def _extent(call: Call) -> None:
+    if not call.name.endswith("_v2"):
+        return
+    match call.args[:4]:
+        case (Storage(elements=held), int() as offset, Box(items=sizes), Box(items=strides)):
+            pairs = list(zip(sizes, strides, strict=False))
+            whole = [(a, b) for a, b in pairs if isinstance(a, int) and isinstance(b, int) and a >= 0 and b >= 0]
+            if offset >= 0 and len(sizes) == len(strides) == len(whole):
+                last = offset + sum((size - 1) * stride for size, stride in whole)
+                if any(size == 0 for size, _ in whole) or last < held:
+                    return
+        case _:
+            pass
+    raise BrokenArtifact("lying-tensor", "a tensor reaches beyond its storage")
