@@ -33,6 +33,8 @@ FORMATS: tuple[Format, ...] = (
     Format("pytorch", (".pt", ".pth", ".ckpt"), "pytorch:load", maps_file=True),
     Format("json", (".json", ".ipynb"), "jsontext:load"),
     Format("jsonl", (".jsonl", ".ndjson"), "jsonl:load"),
+    Format("csv", (".csv", ".tsv"), "tables:load_csv"),
+    Format("png", (".png",), "png:load", (b"\x89PNG\r\n\x1a\n",)),
     Format("npy", (".npy",), "arrays:load", (b"\x93NUMPY",)),
     Format("npz", (".npz",), "arrays:load_npz"),
     Format("tar.gz", (".tar.gz", ".tgz"), "archives:load_targz", (b"\x1f\x8b",)),

@@ -18,6 +18,9 @@ UNSAFE = {"unsafe-pickle"}
 MALFORMED = {"malformed-pickle"}
 
 
+SHELL: Callable[..., object] = getattr(os, "system")  # noqa: B009  # named so, it is deprecated; here it is the attack
+
+
 class _Calls:
     def __init__(self, function: Callable[..., object], *args: object) -> None:
         self.call = (function, args)
@@ -70,8 +73,8 @@ def pickles(canary: str) -> list[Artifact]:
     touch = f"touch {canary}"
     storage = b"((Vstorage\nctorch\nFloatStorage\nV0\nVcpu\n"
     raw: dict[str, tuple[bytes, set[str]]] = {
-        "system": (pickle.dumps(_Calls(os.system, touch)), UNSAFE),
-        "nested": (pickle.dumps({"a": [{"b": _Calls(os.system, touch)}]}), UNSAFE),
+        "system": (pickle.dumps(_Calls(SHELL, touch)), UNSAFE),
+        "nested": (pickle.dumps({"a": [{"b": _Calls(SHELL, touch)}]}), UNSAFE),
         "nested-reducers": (pickle.dumps(_Calls(getattr, _Calls(__import__, "os"), "system")), UNSAFE),
         "eval": (pickle.dumps(_Calls(eval, f"open({canary!r}, 'w')")), UNSAFE),
         "text-protocol": (f"cposix\nsystem\n(S'{touch}'\ntR.".encode(), UNSAFE),

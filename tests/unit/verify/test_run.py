@@ -1,5 +1,7 @@
 import hashlib
 import json
+import struct
+import zlib
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -19,6 +21,7 @@ from remote_gpu_trainer.domain.artifacts import (
     VerificationReport,
 )
 from remote_gpu_trainer.errors import InvalidRequest, UnsafePath
+from remote_gpu_trainer.verify.limits import VerifyLimits
 from remote_gpu_trainer.verify.run import verify
 
 
@@ -33,10 +36,24 @@ class FixedClock:
         await anyio.lowlevel.checkpoint()
 
 
-def run(folder: Path, manifest: Manifest | None = None, expect: Expectations | None = None) -> VerificationReport:
+def run(
+    folder: Path,
+    manifest: Manifest | None = None,
+    expect: Expectations | None = None,
+    limits: VerifyLimits | None = None,
+    known: dict[str, tuple[int, int, str]] | None = None,
+) -> VerificationReport:
     async def go() -> VerificationReport:
         with anyio.fail_after(40):
-            return await verify(folder, manifest=manifest, expect=expect, copy_id=None, clock=FixedClock())
+            return await verify(
+                folder,
+                manifest=manifest,
+                expect=expect,
+                copy_id=None,
+                clock=FixedClock(),
+                limits=limits,
+                known=known,
+            )
 
     return anyio.run(go)
 
@@ -175,3 +192,39 @@ def test_each_expectation_that_does_not_hold_is_named_and_raises_nothing(tmp_pat
     assert len(report.unmet) == 1
     assert not report.passed
     assert max(proof.level for proof in report.files) is VerificationLevel.LOADS
+
+
+def test_a_table_and_an_image_load_and_a_flipped_pixel_breaks_the_image(tmp_path: Path) -> None:
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+    header = struct.pack(">IIBBBBB", 2, 2, 8, 0, 0, 0, 0)
+    pixels = chunk(b"IDAT", zlib.compress(bytes(6)))
+    image = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + pixels + chunk(b"IEND", b"")
+    (tmp_path / "good.png").write_bytes(image)
+    (tmp_path / "bad.png").write_bytes(image[:45] + bytes([image[45] ^ 1]) + image[46:])
+    (tmp_path / "m.csv").write_text("step,loss\n1,0.5\n2,nan\n")
+    found = proofs(run(tmp_path))
+    assert found["good.png"].level is VerificationLevel.LOADS
+    assert (found["bad.png"].level, codes(found["bad.png"])) == (VerificationLevel.DIGEST, {"corrupt"})
+    assert found["m.csv"].facts["step"] == 2
+    assert codes(found["m.csv"]) == {"non-finite"}
+
+
+def test_a_loader_out_of_time_or_memory_is_charged_to_its_file(tmp_path: Path) -> None:
+    weights(tmp_path / "m.safetensors")
+    slow = run(tmp_path, limits=VerifyLimits(seconds=0.0001)).files[0]
+    tight = run(tmp_path, limits=VerifyLimits(memory_bytes=24 << 20)).files[0]
+    assert (slow.level, codes(slow)) == (VerificationLevel.DIGEST, {"timeout"})
+    assert tight.level is VerificationLevel.DIGEST
+    assert codes(tight) <= {"memory-limit", "unreadable", "loader-died"}
+
+
+def test_a_digest_just_proven_is_believed_only_while_the_file_is_the_same(tmp_path: Path) -> None:
+    path = tmp_path / "u.bin"
+    path.write_bytes(b"u")
+    status = path.stat()
+    same = run(tmp_path, known={"u.bin": (status.st_size, status.st_mtime_ns, "a" * 64)})
+    moved = run(tmp_path, known={"u.bin": (status.st_size, status.st_mtime_ns - 1, "a" * 64)})
+    assert same.files[0].sha256 == "a" * 64
+    assert moved.files[0].sha256 == hashlib.sha256(b"u").hexdigest()
