@@ -16,6 +16,8 @@ from remote_gpu_trainer.verify.limits import VerifyLimits
 from remote_gpu_trainer.verify.registry import Format
 
 ANSWER_MOST = 32 << 20
+LIBRARY_BYTES = 4 << 30
+"""Address space, not memory, that torch's own libraries are given."""
 _Code = Annotated[str, Field(pattern=r"^[a-z0-9-]{1,40}$")]
 _FactName = Annotated[str, Field(pattern=r"^[a-z0-9_]{1,40}$")]
 _Fact = Annotated[str, Field(max_length=500)] | bool | int | float
@@ -64,7 +66,7 @@ class Worker:
         seconds = self._limits.seconds_for(size)
         request = {
             "format": kind.name,
-            "memory_bytes": self._limits.memory_bytes + (size if kind.maps_file else 0),
+            "memory_bytes": self._limits.memory_bytes + (size + LIBRARY_BYTES if kind.maps_file else 0),
             "cpu_seconds": seconds,
         }
         deadline = time.monotonic() + seconds

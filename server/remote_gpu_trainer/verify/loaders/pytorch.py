@@ -5,6 +5,7 @@ import importlib.util
 import zipfile
 from typing import Any
 
+from remote_gpu_trainer.verify import confine
 from remote_gpu_trainer.verify.floats import ScanTotals, TensorScan
 from remote_gpu_trainer.verify.loaders.archives import open_zip, pieces
 from remote_gpu_trainer.verify.loaders.pickles import REBUILDERS, Box, Call, Reader, Storage
@@ -29,7 +30,8 @@ def load(source: Source) -> Outcome:
     if importlib.util.find_spec("torch") is None:
         reason = "torch is not installed"
     else:
-        torch: Any = importlib.import_module("torch")
+        with confine.importing():
+            torch: Any = importlib.import_module("torch")
         version = tuple(int(part) for part in str(torch.__version__).split("+")[0].split(".")[:2])
         if version >= TORCH_LEAST:
             torch.load(source.path, map_location="cpu", weights_only=True, mmap=zipped)

@@ -1,0 +1,51 @@
+import io
+import pickletools
+import zipfile
+from pathlib import Path
+
+import numpy as np
+
+from remote_gpu_trainer.verify.loaders.pytorch import load
+from remote_gpu_trainer.verify.outcome import BrokenArtifact
+from remote_gpu_trainer.verify.source import Source
+
+# As torch.save writes {"w": tensor of shape (2, 2), "step": 9}, protocol 2.
+STATE = (
+    b"\x80\x02}q\x00(X\x01\x00\x00\x00wq\x01ctorch._utils\n_rebuild_tensor_v2\nq\x02((X\x07\x00\x00\x00storageq\x03"
+    b"ctorch\nFloatStorage\nq\x04X\x01\x00\x00\x000q\x05X\x03\x00\x00\x00cpuq\x06K\x04tq\x07QK\x00K\x02K\x02\x86q\x08"
+    b"K\x02K\x01\x86q\t\x89ccollections\nOrderedDict\nq\n)Rq\x0btq\x0cRq\rX\x04\x00\x00\x00stepq\x0eK\tu."
+)
+
+
+def read(path: Path, state: bytes, data: bytes) -> tuple[str, dict[str, object]]:
+    """The code of the break, or of the first finding, and the facts."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as archive:
+        archive.writestr("m/data.pkl", state)
+        archive.writestr("m/data/0", data)
+    path.write_bytes(out.getvalue())
+    with path.open("rb") as file:
+        try:
+            outcome = load(Source(file.fileno()))
+        except BrokenArtifact as broken:
+            return broken.code, {}
+    return outcome.findings[0][0], dict(outcome.facts)
+
+
+def test_a_plain_checkpoint_is_read_without_running_it(tmp_path: Path) -> None:
+    assert list(pickletools.genops(STATE))
+    code, facts = read(tmp_path / "m.pt", STATE, np.arange(4, dtype=np.float32).tobytes())
+    assert code == "restricted-read"
+    assert facts | {"tensors": 1, "parameters": 4, "dtypes": "F32", "step": 9} == facts
+
+
+def test_a_short_storage_and_a_tensor_beyond_its_storage_are_named(tmp_path: Path) -> None:
+    assert read(tmp_path / "m.pt", STATE, bytes(12))[0] == "lying-storage"
+    assert (
+        read(tmp_path / "m.pt", STATE.replace(b"QK\x00K\x02K\x02", b"QK\x01K\x02K\x02"), bytes(16))[0] == "lying-tensor"
+    )
+
+
+def test_nan_in_a_checkpoint_is_counted(tmp_path: Path) -> None:
+    code, facts = read(tmp_path / "m.pt", STATE, np.array([1, np.nan, 2, 3], np.float32).tobytes())
+    assert (code, facts["nan_values"]) == ("nan", 1)
