@@ -5,7 +5,7 @@ import ctypes
 import os
 import resource
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator
 
 _CLONE_NEWNET, _CLONE_NEWUSER = 0x4000_0000, 0x1000_0000
 _FORBIDDEN = (
@@ -48,8 +48,8 @@ _importing: list[bool] = []
 
 
 @contextlib.contextmanager
-def importing() -> Iterator[None]:
-    """While an installed library is imported, which may load shared objects; no byte of an artifact is read meanwhile."""
+def importing() -> Generator[None]:
+    """While an installed library, which may load shared objects, is imported; no artifact is read meanwhile."""
     _importing.append(True)
     try:
         yield
