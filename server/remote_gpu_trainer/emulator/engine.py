@@ -148,6 +148,7 @@ class Engine:
         for contract in world.live:
             world.fleet.place(world.box_order(contract))
             if contract.phase in (Phase.RUNNING, Phase.REBOOTING, Phase.BOXING):
+                world.touch(contract)
                 contract.phase, contract.due = Phase.BOXING, world.now
         self._tick = asyncio.get_running_loop().create_task(self._run())
 

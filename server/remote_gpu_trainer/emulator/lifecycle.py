@@ -93,8 +93,9 @@ class Lifecycle:
                 contract.ran_before, contract.cause = True, ""
                 contract.message = success_message(contract.image, contract.runtype)
                 contract.running_since = world.now
-                box = world.fleet.get(contract.id)
-                contract.ssh_port = (box.proxy_port if box else None) or contract.ssh_port
+                if (box := world.fleet.get(contract.id)) is not None:
+                    contract.ssh_port = box.proxy_port or contract.ssh_port
+                    box.append_daemon_log(f"[{world.now:.0f}] start container C.{contract.id}: {contract.message}")
                 world.note("running", contract)
                 world.save()
 

@@ -16,11 +16,10 @@ pytestmark = pytest.mark.skipif(not PROGRAM.exists(), reason="the official vasta
 def cli(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cli]:
     if not PROGRAM.exists():
         pytest.skip("the official vastai CLI is not installed beside this Python")
-    with Emulator(tmp_path_factory.mktemp("emulator"), speed=200, isolation="none") as ready:
-        person = Renter(ready)
+    folder = tmp_path_factory.mktemp("emulator")
+    with Emulator(folder, speed=200, isolation="none") as ready, Renter(ready) as person:
         person.do("/quirks", **{"lively-market": False, "reappears": False, "shared-limit": False})
         yield Cli(person, tmp_path_factory.mktemp("home"))
-        person.close()
 
 
 @pytest.fixture

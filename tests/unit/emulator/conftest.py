@@ -11,8 +11,6 @@ from tests.unit.emulator.renter import Renter
 
 @pytest.fixture
 def renter(tmp_path: Path) -> Iterator[Renter]:
-    with Emulator(tmp_path / "state", speed=0, ssh="none") as ready:
-        person = Renter(ready)
+    with Emulator(tmp_path / "state", speed=0, ssh="none") as ready, Renter(ready) as person:
         person.do("/quirks", **{"lively-market": False, "reads-lag": False, "reappears": False})
         yield person
-        person.close()

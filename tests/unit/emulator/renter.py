@@ -1,7 +1,7 @@
 """A renter with raw HTTP: the platform's API with a key, and the control surface with its token."""
 
 import ssl
-from typing import Any
+from typing import Any, Self
 
 import httpx
 
@@ -36,7 +36,10 @@ class Renter:
             verify=_TLS,
         )
 
-    def close(self) -> None:
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
         self.api.close()
         self.control.close()
 

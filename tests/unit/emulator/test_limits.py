@@ -60,10 +60,8 @@ def test_a_client_of_a_fast_emulator_is_not_slowed_by_the_shared_allowance() -> 
 
 @pytest.fixture
 def real_time(tmp_path: Path) -> Iterator[Renter]:
-    with Emulator(tmp_path / "state", speed=1, ssh="none") as ready:
-        person = Renter(ready)
+    with Emulator(tmp_path / "state", speed=1, ssh="none") as ready, Renter(ready) as person:
         yield person
-        person.close()
 
 
 def test_too_frequent_calls_are_429_in_plain_text_or_json(real_time: Renter) -> None:

@@ -13,10 +13,8 @@ from tests.unit.emulator.renter import PUBLIC_KEY, Renter
 @pytest.fixture
 def odd(tmp_path: Path) -> Iterator[Renter]:
     """A renter of an emulator with all its default quirks."""
-    with Emulator(tmp_path / "state", speed=0, ssh="none") as ready:
-        person = Renter(ready)
+    with Emulator(tmp_path / "state", speed=0, ssh="none") as ready, Renter(ready) as person:
         yield person
-        person.close()
 
 
 def off(renter: Renter, name: str) -> None:

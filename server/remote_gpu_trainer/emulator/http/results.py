@@ -4,6 +4,7 @@ import re
 import secrets
 import shlex
 
+from remote_gpu_trainer.emulator.boxes import BoxLike
 from remote_gpu_trainer.emulator.contracts import Phase
 from remote_gpu_trainer.emulator.http.calls import Answer, Call, Endpoint, refusal, text_in
 from remote_gpu_trainer.emulator.world import Result, World
@@ -54,10 +55,11 @@ def logs(call: Call) -> Answer:
 
 
 def _grep(pattern: str, line: str) -> bool:
+    """A regular expression, or plain text where it is none or could take for ever (a repeated group)."""
     try:
-        return re.search(pattern, line) is not None
+        return pattern in line or ("(" not in pattern and re.search(pattern, line[:2000]) is not None)
     except re.error:
-        return pattern in line
+        return False
 
 
 def command(call: Call) -> Answer:
@@ -72,10 +74,17 @@ def command(call: Call) -> Answer:
         {
             "success": True,
             "writeable_path": WRITEABLE_PATH,
-            "result_url": publish(call.world, box.run_command(words)),
+            "result_url": publish(call.world, _ran(box, words)),
             "msg": "Command is executing, wait a few seconds and then view the result_url",
         }
     )
+
+
+def _ran(box: BoxLike, words: list[str]) -> str:
+    try:
+        return box.run_command(words)
+    except (OSError, RuntimeError, ValueError) as problem:
+        return f"{words[0]}: {problem}\n"
 
 
 def _words(text: str | None) -> list[str]:
