@@ -1,0 +1,173 @@
+"""Opening connections: endpoints in their order, the pinned host key, our own client key."""
+
+import logging
+import socket
+import threading
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import anyio
+
+from remote_gpu_trainer.domain.ids import LeaseId
+from remote_gpu_trainer.domain.instances import Endpoint
+from remote_gpu_trainer.errors import HostAuthFailed, HostKeyChanged, HostUnreachable
+from remote_gpu_trainer.ports import Clock
+from remote_gpu_trainer.ssh.clientkey import ClientKey
+from remote_gpu_trainer.ssh.host import MAX_PACKET, WINDOW, ParamikoHost
+from remote_gpu_trainer.ssh.hostkeys import HostKeyPins, PinSource
+from remote_gpu_trainer.ssh.openssh import OpensshTarget
+
+USER = "root"
+KEEPALIVE_S = 15
+QUIET = "remote_gpu_trainer.ssh.wire"
+_SIGNATURES = {"ssh-rsa": ("rsa-sha2-512", "rsa-sha2-256")}
+_FAST_FIRST = ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com", "aes128-ctr")
+
+
+class ParamikoConnector:
+    """A HostConnector over paramiko. Everything blocking happens on worker threads."""
+
+    def __init__(self, home: Path, *, clock: Clock, known_keys: HostKeyPins | None = None) -> None:
+        self._clock = clock
+        self._pins = known_keys or HostKeyPins(home)
+        self._key = ClientKey(home)
+        self._pinning = threading.Lock()
+        logging.getLogger(QUIET).disabled = True
+
+    def public_key(self) -> str:
+        """The one-line public key that boxes must accept; made at first use."""
+        return self._key.public()
+
+    def expect(self, lease: LeaseId, keys: Iterable[str]) -> None:
+        """Host keys that the container's log named for this lease; see HostKeyPins.expect."""
+        with self._pinning:
+            self._pins.expect(lease, keys)
+
+    def pin_source(self, lease: LeaseId) -> PinSource | None:
+        """Where the pin of a lease came from; None before first contact."""
+        return self._pins.pin_source(lease)
+
+    async def connect(self, lease: LeaseId, endpoints: Sequence[Endpoint], *, timeout_s: float = 20.0) -> ParamikoHost:
+        """Connect to the first endpoint that answers, best first, and check the pinned host key.
+
+        Args:
+            lease: Whose box it is; names the pin.
+            endpoints: Tried in this order.
+            timeout_s: Seconds for each endpoint: TCP, key exchange and login together take at most about three times.
+
+        Raises:
+            HostUnreachable: none answered; ``details["tried"]`` names each and why.
+            HostKeyChanged: the key is not the one pinned for this lease. No other endpoint is tried.
+            HostAuthFailed: our key was refused.
+        """
+        if not endpoints:
+            raise HostUnreachable("the machine has no endpoint yet", effect="No connection was made.")
+        tried: list[str] = []
+        refused = False
+        for endpoint in endpoints:
+            where = f"{endpoint.kind.value} {endpoint.host}:{endpoint.port}"
+            try:
+                transport, round_trip_s = await self._open(lease, endpoint, timeout_s)
+            except _Refused as why:
+                refused = refused or why.login
+                tried.append(f"{where}: {why}")
+                continue
+            target = OpensshTarget(endpoint, USER, self._key.path, self._pins.file(lease), lease)
+            return ParamikoHost(endpoint, transport, target, round_trip_s)
+        if refused:
+            raise HostAuthFailed(
+                f"the machine refuses our key: {'; '.join(tried)}",
+                next_step="attach the public key to the account before renting, or to this instance, and try again",
+                effect="No command was run.",
+                details={"tried": tried},
+            )
+        raise HostUnreachable(
+            f"no endpoint answered: {'; '.join(tried)}", effect="No command was run.", details={"tried": tried}
+        )
+
+    async def _open(self, lease: LeaseId, endpoint: Endpoint, timeout_s: float) -> tuple[Any, float]:
+        """A logged-in transport and its round trip in seconds; what a cancelled attempt opens is closed."""
+        given_up = threading.Event()
+
+        def work() -> tuple[Any, float]:
+            transport, round_trip_s = self._open_blocking(lease, endpoint, timeout_s)
+            if given_up.is_set():
+                transport.close()
+            return transport, round_trip_s
+
+        try:
+            return await anyio.to_thread.run_sync(work, abandon_on_cancel=True)
+        except BaseException:
+            given_up.set()
+            raise
+
+    def _open_blocking(self, lease: LeaseId, endpoint: Endpoint, timeout_s: float) -> tuple[Any, float]:
+        import paramiko
+        from paramiko.ssh_exception import IncompatiblePeer
+
+        try:
+            key: Any = paramiko.Ed25519Key.from_private_key_file(str(self._key.ensure()))
+            sock = socket.create_connection((endpoint.host, endpoint.port), timeout=timeout_s)
+        except (OSError, UnicodeError) as bad:
+            raise _Refused(f"no TCP connection ({_reason(bad)})") from bad
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        transport: Any = None
+        try:
+            transport = paramiko.Transport(sock, default_window_size=WINDOW, default_max_packet_size=MAX_PACKET)
+            transport.set_log_channel(QUIET)
+            transport.banner_timeout = transport.auth_timeout = transport.handshake_timeout = timeout_s
+            self._choose(transport, lease)
+            transport.start_client(timeout=timeout_s)
+            shown: Any = transport.get_remote_server_key()
+            with self._pinning:
+                self._pins.check(lease, f"{shown.get_name()} {shown.get_base64()}")
+            transport.auth_publickey(USER, key)
+            transport.set_keepalive(KEEPALIVE_S)
+            asked = self._clock.monotonic()
+            transport.open_session(timeout=timeout_s).close()
+            round_trip_s = self._clock.monotonic() - asked
+        except paramiko.AuthenticationException as bad:
+            _shut(transport, sock)
+            raise _Refused("our key was refused", login=True) from bad
+        except (OSError, EOFError, paramiko.SSHException) as bad:
+            _shut(transport, sock)
+            if isinstance(bad, IncompatiblePeer) and self._pins.acceptable(lease) and "host key" in str(bad):
+                raise HostKeyChanged(
+                    f"lease {lease} is pinned to a key of another type than any the machine now shows",
+                    effect="Nothing was sent to the machine.",
+                ) from bad
+            raise _Refused(f"no SSH ({_reason(bad)})") from bad
+        except BaseException:
+            _shut(transport, sock)
+            raise
+        return transport, round_trip_s
+
+    def _choose(self, transport: Any, lease: LeaseId) -> None:
+        """Ask for the pinned type of host key, and for ciphers that processors have instructions for."""
+        options = transport.get_security_options()
+        known = self._pins.acceptable(lease)
+        if known:
+            kinds = [kind for key in known for kind in _SIGNATURES.get(key.split()[0], (key.split()[0],))]
+            options.key_types = [kind for kind in kinds if kind in options.key_types] or options.key_types
+        first = [cipher for cipher in _FAST_FIRST if cipher in options.ciphers]
+        options.ciphers = [*first, *(cipher for cipher in options.ciphers if cipher not in first)]
+
+
+class _Refused(Exception):
+    """One endpoint did not work; the text says why."""
+
+    def __init__(self, why: str, *, login: bool = False) -> None:
+        super().__init__(why)
+        self.login = login
+
+
+def _shut(transport: Any, sock: socket.socket) -> None:
+    if transport is not None:
+        transport.close()
+    sock.close()
+
+
+def _reason(bad: BaseException) -> str:
+    text = "".join(c if c.isprintable() else "?" for c in str(bad))[:160]
+    return text or type(bad).__name__
