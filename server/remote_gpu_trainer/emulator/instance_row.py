@@ -46,7 +46,7 @@ def instance_row(world: World, contract: Contract) -> dict[str, Any]:
         "image_args": contract.args,
         "image_runtype": contract.runtype,
         "extra_env": [[key, value] for key, value in contract.env],
-        "onstart": contract.onstart or None,
+        "onstart": contract.onstart,
         "jupyter_token": contract.jupyter_token,
         "bundle_id": machine.id * 100 + contract.num_gpus,
         "num_gpus": contract.num_gpus,

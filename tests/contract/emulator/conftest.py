@@ -25,3 +25,11 @@ def cli(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cli]:
 @pytest.fixture
 def home(cli: Cli) -> Path:
     return cli.home
+
+
+@pytest.fixture
+def renter(tmp_path: Path) -> Iterator[Renter]:
+    """A renter of an emulator whose clock stands still."""
+    with Emulator(tmp_path / "state", speed=0, ssh="none") as ready, Renter(ready) as person:
+        person.do("/quirks", **{"lively-market": False, "reads-lag": False, "reappears": False})
+        yield person

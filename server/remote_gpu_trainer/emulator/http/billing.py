@@ -65,7 +65,7 @@ def charge_row(ledger: Ledger, first: float, last: float) -> Json | None:
         "source": number,
         "description": f"{ledger.kind.capitalize()} {ledger.contract_id} Charges - {len(set(days))} days",
         "amount": usd(sum(line.amount for line in lines.values())),
-        "metadata": {"label": ledger.label},
+        "metadata": {"label": ledger.label or ""},
         "items": items,
     }
 

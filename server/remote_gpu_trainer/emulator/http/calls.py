@@ -88,12 +88,14 @@ class Call:
             return None
         return contract if is_visible(contract, self.world.now) else None
 
-    def contract(self, contract_id: int | None = None, status: int = 404) -> Contract:
-        """A contract that can be acted on. Raises Refusal ``no_such_instance``."""
+    def contract(
+        self, contract_id: int | None = None, status: int = 404, error: str = "no_such_instance", msg: str | None = None
+    ) -> Contract:
+        """A contract that can be acted on. Raises Refusal with ``error``, which differs between endpoints."""
         ident = self.number("id") if contract_id is None else contract_id
         contract = self.world.contracts.get(ident)
         if contract is None or contract.phase is Phase.DESTROYED:
-            raise refusal(status, "no_such_instance", f"Instance {ident} not found.")
+            raise refusal(status, error, msg or f"Instance {ident} not found.")
         return contract
 
 

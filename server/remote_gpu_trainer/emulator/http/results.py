@@ -27,7 +27,7 @@ def publish(world: World, text: str) -> str:
 
 def logs(call: Call) -> Answer:
     """``PUT /api/v0/instances/request_logs/{id}/``: container or daemon log, tailed and filtered."""
-    contract = call.contract()
+    contract = call.contract(None, 404, "invalid_id", "Invalid instance id.")
     tail = call.body.get("tail")
     try:
         lines = min(TAIL_MOST, max(0, int(tail))) if tail is not None else TAIL_DEFAULT
@@ -64,7 +64,7 @@ def _grep(pattern: str, line: str) -> bool:
 
 def command(call: Call) -> Answer:
     """``PUT /api/v0/instances/command/{id}/``: ls, rm or du on the disk, by some reports on stopped boxes only."""
-    contract = call.contract(status=400)
+    contract = call.contract(None, 400, "invalid_container_id", "Invalid container id.")
     words = _words(text_in(call.body, "command", COMMAND_MOST))
     box = call.world.fleet.get(contract.id)
     stopped_only = call.world.quirks.on("command-stopped-only")

@@ -71,9 +71,9 @@ def change_bid(call: Call) -> Answer:
     return Answer(OK)
 
 
-def _on_running(act: Callable[[Call, Contract], None]) -> Callable[[Call], Answer]:
+def _on_running(act: Callable[[Call, Contract], None], error: str, msg: str) -> Callable[[Call], Answer]:
     def handler(call: Call) -> Answer:
-        contract = call.contract(status=400)
+        contract = call.contract(None, 400, error, msg)
         if contract.phase not in (
             Phase.RUNNING,
             Phase.REBOOTING,
@@ -82,7 +82,7 @@ def _on_running(act: Callable[[Call, Contract], None]) -> Callable[[Call], Answe
             Phase.FAILED,
             Phase.PULLING,
         ):
-            raise refusal(400, "invalid_args", "This instance is not running.")
+            raise refusal(400, error, "This instance is not running.")
         act(call, contract)
         return Answer(OK)
 
@@ -102,12 +102,15 @@ def destroy_many(call: Call) -> Answer:
     return Answer(OK)
 
 
+_reboot = _on_running(lambda call, c: call.life.reboot(c), "invalid_args", "invalid instance_id")
+_recycle = _on_running(lambda call, c: call.life.recycle(c), "invalid_id", "Invalid instance id.")
+
 ROUTES = [
     Endpoint("PUT", "/api/v0/instances/bid_price/{id}", change_bid, 5.5, "instance_write", "api.instance.change_bid"),
     Endpoint(
         "PUT",
         "/api/v0/instances/reboot/{id}",
-        _on_running(lambda call, c: call.life.reboot(c)),
+        _reboot,
         1.0,
         "instance_write",
         "api.instance.reboot",
@@ -115,7 +118,7 @@ ROUTES = [
     Endpoint(
         "PUT",
         "/api/v0/instances/recycle/{id}",
-        _on_running(lambda call, c: call.life.recycle(c)),
+        _recycle,
         1.0,
         "instance_write",
         "api.instance.recycle",

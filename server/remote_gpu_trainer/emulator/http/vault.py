@@ -74,8 +74,6 @@ def show_keys(call: Call) -> Answer:
             "name": key.name,
             "rights": "all" if key.permissions is None else "limited",
             "permissions": key.permissions,
-            "team_id": None,
-            "team_name": None,
         }
         for key in account.keys
         if not key.deleted
