@@ -48,7 +48,9 @@ def search_body(query: OfferQuery, allocated_storage_gib: float) -> dict[str, Js
     if query.machine_id is not None:
         body["machine_id"] = {"eq": query.machine_id}
     if query.offer_id is not None:
+        # One offer is meant, whatever its size.
         body["ask_contract_id"] = {"eq": query.offer_id}
+        del body["num_gpus"]
     return body
 
 

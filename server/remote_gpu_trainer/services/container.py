@@ -1,0 +1,39 @@
+"""All services of one server, wired; built in ``app.compose``."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from remote_gpu_trainer.ports import ApprovalBook, Journal, Marketplace
+from remote_gpu_trainer.services.jobs import JobService
+from remote_gpu_trainer.services.offers import OfferService
+from remote_gpu_trainer.services.pull import ProofService, PullService
+from remote_gpu_trainer.services.reconcile import Reconciler
+from remote_gpu_trainer.services.rent import RentService
+from remote_gpu_trainer.services.resume import ResumeService, StoppingService
+from remote_gpu_trainer.services.spend import SpendService
+from remote_gpu_trainer.services.teardown import TeardownService
+from remote_gpu_trainer.services.watch import WatchService
+from remote_gpu_trainer.settings import Settings
+
+
+@dataclass(frozen=True)
+class Services:
+    """One of each."""
+
+    settings: Settings
+    market: Marketplace
+    journal: Journal
+    approvals: ApprovalBook
+    offers: OfferService
+    rent: RentService
+    watch: WatchService
+    jobs: JobService
+    resume: ResumeService
+    stopping: StoppingService
+    pull: PullService
+    proof: ProofService
+    teardown: TeardownService
+    spend: SpendService
+    reconcile: Reconciler
+    aclose: Callable[[], Awaitable[None]]
+    """Closes connections and files; safe to repeat."""

@@ -1,0 +1,226 @@
+"""Code in, job on, logs out."""
+
+import json
+import secrets
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path, PurePosixPath
+from typing import Literal
+
+import anyio
+import anyio.to_thread
+from pydantic import Field
+
+from remote_gpu_trainer import bundled
+from remote_gpu_trainer.domain.instances import InstancePhase
+from remote_gpu_trainer.domain.policy import Policy
+from remote_gpu_trainer.domain.runs import JobSpec, RunPhase
+from remote_gpu_trainer.domain.values import Value
+from remote_gpu_trainer.errors import InvalidRequest, RemoteCommandFailed, UnsafePath, WrongPhase
+from remote_gpu_trainer.ports import Clock, Journal, Marketplace
+from remote_gpu_trainer.rules.base import Stage
+from remote_gpu_trainer.rules.facts import PushFacts, PushFile, SecretSighting, StartFacts
+from remote_gpu_trainer.rules.platform import Platform
+from remote_gpu_trainer.rules.registry import enforce
+from remote_gpu_trainer.services.hosts import STATE, HostAccess
+from remote_gpu_trainer.services.lookup import find_run, instance_of
+from remote_gpu_trainer.services.views import LogView
+from remote_gpu_trainer.transfer.limits import CopyLimits
+from remote_gpu_trainer.transfer.progress import Progress
+from remote_gpu_trainer.transfer.push import PushReceipt, push, survey
+from remote_gpu_trainer.transfer.routes import choose
+
+NOT_PUSHED = "Nothing was sent to the machine."
+NOT_STARTED = "The job was not started."
+MOST_LOG_BYTES = 256 * 1024
+BOX_SCRIPTS = ("boot.sh", "run_job.py", "manifest.py")
+LogSource = Literal["job", "container", "daemon"]
+
+
+class StartRequest(Value):
+    """What to run."""
+
+    argv: tuple[str, ...]
+    cwd: str = "/workspace/run"
+    env: dict[str, str] = Field(default_factory=dict, repr=False)
+    results: tuple[str, ...] = ("/workspace/out",)
+    resumes: bool | None = None
+    checkpoint_minutes: float | None = None
+    acknowledge: tuple[str, ...] = ()
+
+
+class JobService:
+    """Pushes, starts, reads."""
+
+    def __init__(
+        self,
+        *,
+        market: Marketplace,
+        journal: Journal,
+        hosts: HostAccess,
+        policy: Policy,
+        platform: Platform,
+        clock: Clock,
+    ) -> None:
+        self._market = market
+        self._journal = journal
+        self._hosts = hosts
+        self._policy = policy
+        self._platform = platform
+        self._clock = clock
+
+    async def push(
+        self,
+        target: str | int,
+        source: Path,
+        destination: str,
+        *,
+        acknowledge: tuple[str, ...] = (),
+        progress: Callable[[Progress], None] | None = None,
+    ) -> PushReceipt:
+        """Send a local file or folder to the machine.
+
+        Raises:
+            RuleViolation: credentials among the files, a forbidden destination, and so on.
+            InvalidRequest: the source is not there.
+        """
+        record = find_run(self._journal, target)
+        _within_workspace(destination, "destination", NOT_PUSHED)
+        if not await anyio.Path(source).exists():
+            raise InvalidRequest(f"{source} does not exist here", effect=NOT_PUSHED)
+        instance = await self._hosts.instance(record)
+        seen = await anyio.to_thread.run_sync(survey, source)
+        size = sum(length for _, length in seen.files)
+        route, _ = choose(instance, bytes=size, acknowledged=acknowledge)
+        facts = PushFacts(
+            instance=instance,
+            destination=destination,
+            files=tuple(PushFile(path=path, size=length) for path, length in seen.files),
+            secrets=tuple(SecretSighting(place=place, kind=kind) for place, kind in seen.secrets),
+            route=route,
+        )
+        enforce(Stage.PUSH, facts, effect=NOT_PUSHED, acknowledged=acknowledge, waived=self._policy.waive)
+        receipt = await push(
+            self._hosts.opener(record),
+            source=source,
+            destination=destination,
+            clock=self._clock,
+            progress=progress,
+            limits=limits_of(self._policy),
+        )
+        self._journal.record(
+            "pushed", record.lease.id, {"destination": destination, "files": receipt.files, "bytes": receipt.bytes}
+        )
+        return receipt
+
+    async def start(self, target: str | int, request: StartRequest) -> JobSpec:
+        """Run a command on the machine so that it outlives SSH, tmux and restarts.
+
+        Raises:
+            RuleViolation: for example an interruptible without a checkpoint plan.
+            RemoteCommandFailed: the runner could not be installed or started.
+        """
+        record = find_run(self._journal, target)
+        if not request.argv:
+            raise InvalidRequest("the command is empty", effect=NOT_STARTED)
+        for path in (request.cwd, *request.results):
+            _within_workspace(path, "path", NOT_STARTED)
+        instance = await self._hosts.instance(record)
+        if instance.phase is not InstancePhase.RUNNING:
+            raise WrongPhase(
+                f"run {record.lease.id} is {instance.phase.value}",
+                next_step="poll_status until=running",
+                effect=NOT_STARTED,
+            )
+        minutes = request.checkpoint_minutes or record.lease.checkpoint_minutes
+        job = JobSpec(
+            job_id=f"job-{secrets.token_hex(6)}",
+            argv=request.argv,
+            cwd=request.cwd,
+            env=request.env,
+            results=request.results,
+            resumes=bool(request.resumes),
+            checkpoint_minutes=minutes,
+        )
+        elapsed = self._clock.now() - record.lease.opened_at
+        facts = StartFacts(
+            instance=instance,
+            job=job,
+            platform=self._platform,
+            now=self._clock.now(),
+            hours=max((timedelta(hours=record.lease.shape.hours) - elapsed).total_seconds() / 3600, 0.01),
+            has_boot_hook=True,
+            box=None,
+        )
+        enforce(Stage.START, facts, effect=NOT_STARTED, acknowledged=request.acknowledge, waived=self._policy.waive)
+        host = await self._hosts.open(record)
+        try:
+            for name in BOX_SCRIPTS:
+                await host.put(bundled.read_bytes(f"scripts/{name}"), f"{STATE}/{name}", mode=0o755)
+            await host.put(_job_file(job), f"{STATE}/job.json", mode=0o600)
+            self._journal.set_job(record.lease.id, job)
+            answer = await host.run(["sh", f"{STATE}/boot.sh"], timeout_s=60)
+        finally:
+            await host.close()
+        if answer.exit_status != 0:
+            tail = answer.stderr[-300:].decode("utf-8", "replace")
+            raise RemoteCommandFailed(
+                f"boot.sh ended with {answer.exit_status}: {tail!r}",
+                next_step="read_logs source=container; the image may lack python3",
+                effect="The job is installed, and was not seen to start.",
+            )
+        self._journal.move(record.lease.id, RunPhase.TRAINING, f"job {job.job_id} started")
+        return job
+
+    async def logs(self, target: str | int, source: LogSource, *, lines: int, contains: str | None) -> LogView:
+        """The last lines of a log. The text is untrusted."""
+        record = find_run(self._journal, target)
+        if source == "job":
+            host = await self._hosts.open(record)
+            try:
+                answer = await host.run(
+                    ["sh", "-c", f"tail -n {int(lines) * 20 if contains else int(lines)} {STATE}/job.log 2>/dev/null"],
+                    timeout_s=30,
+                    max_output=MOST_LOG_BYTES,
+                )
+            finally:
+                await host.close()
+            text, cut = answer.stdout.decode("utf-8", "replace"), answer.truncated
+        else:
+            text = await self._market.logs(instance_of(record), tail=lines, daemon=source == "daemon")
+            cut = len(text) > MOST_LOG_BYTES
+        kept = [line for line in text[-MOST_LOG_BYTES:].splitlines() if contains is None or contains in line]
+        return LogView(source=source, text="\n".join(kept[-lines:]), truncated=cut or len(kept) > lines)
+
+
+def limits_of(policy: Policy) -> CopyLimits:
+    """The policy's limits on a copy."""
+    return CopyLimits(
+        max_bytes=int(policy.max_copy_gib * 2**30), max_files=policy.max_copy_files, max_depth=policy.max_copy_depth
+    )
+
+
+def _within_workspace(path: str, what: str, effect: str) -> None:
+    parts = PurePosixPath(path).parts
+    if parts[:2] != ("/", "workspace") or ".." in parts or len(parts) < 3 or parts[2] == ".rgt" or "\x00" in path:
+        raise UnsafePath(
+            f"{what} {path[:120]!r} is not a folder below /workspace (VAST10: only the data disk is ours to use)",
+            next_step="name a folder such as /workspace/run",
+            effect=effect,
+        )
+
+
+def _job_file(job: JobSpec) -> bytes:
+    document = {
+        "version": 1,
+        "job_id": job.job_id,
+        "argv": list(job.argv),
+        "cwd": job.cwd,
+        "env": job.env,
+        "grace_s": 30,
+        "log_max_bytes": 16 << 20,
+        "log_keep": 3,
+        "max_restarts": 3,
+        "progress_file": f"{job.results[0]}/metrics.jsonl" if job.results else None,
+    }
+    return json.dumps({name: value for name, value in document.items() if value is not None}).encode()

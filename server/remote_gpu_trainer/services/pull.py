@@ -1,0 +1,196 @@
+"""Bringing results home, and proving them."""
+
+import os
+import secrets
+from collections.abc import Callable
+from pathlib import Path
+
+import anyio
+
+from remote_gpu_trainer import bundled
+from remote_gpu_trainer.domain.artifacts import CopyReceipt, Expectations, VerificationReport
+from remote_gpu_trainer.domain.ids import CopyId
+from remote_gpu_trainer.domain.policy import Policy
+from remote_gpu_trainer.domain.runs import HELD_PHASES, LeaseRecord, RunPhase
+from remote_gpu_trainer.domain.units import show_usd
+from remote_gpu_trainer.errors import InvalidRequest, RgtError
+from remote_gpu_trainer.ports import Clock, Journal, RemoteHost
+from remote_gpu_trainer.rules.base import Stage
+from remote_gpu_trainer.rules.facts import CopyFacts
+from remote_gpu_trainer.rules.registry import enforce
+from remote_gpu_trainer.services.hosts import HostAccess, read_heartbeat
+from remote_gpu_trainer.services.jobs import limits_of
+from remote_gpu_trainer.services.ledger import Ledger
+from remote_gpu_trainer.services.lookup import find_run
+from remote_gpu_trainer.transfer.manifests import fingerprint, read_manifest
+from remote_gpu_trainer.transfer.progress import Progress
+from remote_gpu_trainer.transfer.pull import pull
+from remote_gpu_trainer.transfer.routes import choose
+from remote_gpu_trainer.verify.run import verify
+
+FAR_SIDE = "far-side"
+"""Event: the far side right after a copy, to be compared before a teardown."""
+COPY_FAILED = "copy.failed"
+NOT_COPIED = "Nothing was destroyed, and no finished file was replaced."
+
+
+class PullService:
+    """Copies results off a machine. A failure parks the run; nothing leads on from there to destroy."""
+
+    def __init__(
+        self, *, journal: Journal, hosts: HostAccess, ledger: Ledger, policy: Policy, results: Path, clock: Clock
+    ) -> None:
+        self._journal = journal
+        self._hosts = hosts
+        self._ledger = ledger
+        self._policy = policy
+        self._results = results
+        self._clock = clock
+
+    async def copy_out(
+        self,
+        target: str | int,
+        *,
+        paths: tuple[str, ...] = (),
+        destination: str | None = None,
+        acknowledge: tuple[str, ...] = (),
+        progress: Callable[[Progress], None] | None = None,
+    ) -> CopyReceipt:
+        """Copy folders or files home. The same call again goes on where it was cut.
+
+        Raises:
+            TransferError, HostError: the copy failed; the run is parked and bills.
+        """
+        record = find_run(self._journal, target)
+        roots = paths or (record.job.results if record.job else ())
+        if not roots:
+            raise InvalidRequest("no paths were named and the run has no job with results", effect=NOT_COPIED)
+        folder = self._destination(record, destination)
+        instance = await self._hosts.instance(record)
+        route, reason = choose(instance, bytes=None, acknowledged=acknowledge)
+        facts = CopyFacts(instance=instance, route=route, bytes=None, files=None)
+        enforce(Stage.COPY, facts, effect=NOT_COPIED, acknowledged=acknowledge, waived=self._policy.waive)
+        script = bundled.read_bytes("scripts/manifest.py")
+        try:
+            receipt = await pull(
+                self._hosts.opener(record),
+                roots=roots,
+                destination=folder,
+                lease=record.lease.id,
+                instance_id=instance.id,
+                copy_id=CopyId(f"copy-{secrets.token_hex(6)}"),
+                route=route,
+                route_reason=reason,
+                egress_usd_per_gb=instance.egress_usd_per_gb,
+                limits=limits_of(self._policy),
+                script=script,
+                clock=self._clock,
+                progress=progress,
+            )
+            host = await self._hosts.open(record)
+            try:
+                await self._keep_far_side(record, receipt, host, script)
+            finally:
+                await host.close()
+        except RgtError as error:
+            raise self._parked(record, instance.disk_usd_per_hour, error) from error
+        self._journal.save_copy(receipt)
+        if record.phase in HELD_PHASES:
+            self._journal.move(record.lease.id, RunPhase.HOME, f"copy {receipt.copy_id}")
+        return receipt
+
+    async def _keep_far_side(self, record: LeaseRecord, receipt: CopyReceipt, host: RemoteHost, script: bytes) -> None:
+        manifests = await read_manifest(host, receipt.roots, script=script, hash=False, limits=limits_of(self._policy))
+        digest, files, size = fingerprint(manifests)
+        beat, _ = await read_heartbeat(host)
+        self._journal.record(
+            FAR_SIDE,
+            record.lease.id,
+            {
+                "copy_id": receipt.copy_id,
+                "digest": digest,
+                "files": files,
+                "bytes": size,
+                "job": None if beat is None else beat.state,
+            },
+        )
+
+    def _parked(self, record: LeaseRecord, disk: float | None, error: RgtError) -> RgtError:
+        lease = record.lease.id
+        self._journal.record(COPY_FAILED, lease, {"code": error.code})
+        if record.phase in HELD_PHASES:
+            self._journal.move(lease, RunPhase.PARKED, f"the copy failed: {error.code}")
+        kept = "an unknown price" if disk is None else f"{show_usd(disk)} an hour once stopped"
+        running = show_usd(record.lease.usd_per_hour)
+        error.effect = (
+            f"Run {lease} is parked: the machine is kept and bills {running} an hour while it runs, {kept}. "
+            f"{NOT_COPIED}"
+        )
+        error.next_step = error.next_step or "repeat copy_out: it goes on where it was cut"
+        return error
+
+    def _destination(self, record: LeaseRecord, destination: str | None) -> Path:
+        if destination is None:
+            return self._results / record.lease.id
+        if "://" in destination:
+            raise InvalidRequest(
+                f"{destination.split('://')[0]}:// destinations are not supported by this version",
+                next_step="name a local folder",
+                effect=NOT_COPIED,
+            )
+        folder = Path(destination).expanduser()
+        allowed = [Path(one).expanduser().resolve() for one in self._policy.copy_destinations]
+        roots = allowed or [Path.home().resolve(), self._results.resolve()]
+        resolved = folder.resolve()
+        if not folder.is_absolute() or not any(resolved != root and resolved.is_relative_to(root) for root in roots):
+            raise InvalidRequest(
+                f"destination {destination!r} is not a folder below {', '.join(map(str, roots))}",
+                next_step="leave destination out, or ask the person to name it in policy.toml (copy_destinations)",
+                effect=NOT_COPIED,
+            )
+        return resolved
+
+
+class ProofService:
+    """Verifies copies, and plain folders."""
+
+    def __init__(self, *, journal: Journal, clock: Clock) -> None:
+        self._journal = journal
+        self._clock = clock
+
+    async def verify(self, *, copy_id: str | None, path: str | None, expect: Expectations | None) -> VerificationReport:
+        """Prove a copy against its manifest, or look at a folder without one.
+
+        Only the first supports a teardown.
+
+        Raises:
+            InvalidRequest: neither, both, or an unknown copy was named.
+        """
+        if (copy_id is None) == (path is None):
+            raise InvalidRequest("name either copy_id or path", effect="Nothing was verified.")
+        if copy_id is None:
+            place = Path(os.path.expanduser(path or ""))
+            if not place.is_absolute() or not await anyio.Path(place).exists():
+                raise InvalidRequest(f"{path!r} is not an absolute path of something here")
+            return await verify(place, manifest=None, expect=expect, copy_id=None, clock=self._clock)
+        receipt = self._journal.copy(CopyId(copy_id))
+        if receipt is None:
+            raise InvalidRequest(
+                f"there is no copy {copy_id[:60]!r}",
+                next_step="copy_out answers with a copy_id",
+                effect="Nothing was verified.",
+            )
+        report = await verify(
+            Path(receipt.destination),
+            manifest=receipt.manifest,
+            expect=expect,
+            copy_id=receipt.copy_id,
+            clock=self._clock,
+        )
+        self._journal.save_verification(report)
+        record = find_run(self._journal, receipt.lease)
+        newest = self._journal.copies(receipt.lease)[0].copy_id == receipt.copy_id
+        if newest and record.phase in {RunPhase.HOME, RunPhase.PROVEN, RunPhase.PARKED}:
+            phase = RunPhase.PROVEN if report.passed else RunPhase.PARKED
+            self._journal.move(receipt.lease, phase, f"verification of {receipt.copy_id}: passed={report.passed}")
+        return report

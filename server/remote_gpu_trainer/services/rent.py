@@ -1,0 +1,274 @@
+"""Renting exactly once: intent, request, answer, and a second look before anything is believed."""
+
+import re
+import secrets
+from collections.abc import Mapping
+
+from pydantic import Field
+
+from remote_gpu_trainer import bundled
+from remote_gpu_trainer.domain.ids import LEASE_ALPHABET, NAME_PATTERN, InstanceId, LeaseId, OfferId, label_of
+from remote_gpu_trainer.domain.instances import Account, InstanceOrder
+from remote_gpu_trainer.domain.offers import JobShape, Offer, OfferQuery, RentalType, disk_usd_per_hour, job_cost
+from remote_gpu_trainer.domain.policy import Policy
+from remote_gpu_trainer.domain.runs import Intent, IntentState, Lease, LeaseRecord, RunPhase
+from remote_gpu_trainer.domain.units import Usd, UsdPerHour
+from remote_gpu_trainer.domain.values import Value
+from remote_gpu_trainer.errors import AnswerLost, InvalidRequest, OfferGone, RequestRejected, RgtError
+from remote_gpu_trainer.ports import Clock, HostConnector, Journal, Marketplace
+from remote_gpu_trainer.rules.base import Stage
+from remote_gpu_trainer.rules.facts import RentFacts
+from remote_gpu_trainer.rules.platform import Platform
+from remote_gpu_trainer.rules.registry import enforce
+from remote_gpu_trainer.services.account import AccountWatch
+from remote_gpu_trainer.services.caps import Caps
+from remote_gpu_trainer.services.ledger import Ledger
+from remote_gpu_trainer.services.offers import price_to_pay
+from remote_gpu_trainer.services.reconcile import Reconciler
+
+NOT_RENTED = "Nothing was rented."
+LOOKS_AFTER_LOSS = 6
+SECONDS_BETWEEN_LOOKS = 5.0
+
+
+class RentRequest(Value):
+    """What a caller asks for. ``secret_names`` are names; the values stay with the server."""
+
+    name: str
+    offer_id: int
+    image: str
+    shape: JobShape
+    rental: RentalType = RentalType.ON_DEMAND
+    bid_usd_per_hour: UsdPerHour | None = None
+    checkpoint_minutes: float | None = None
+    resumes: bool | None = None
+    ports: tuple[str, ...] = ()
+    env: dict[str, str] = Field(default_factory=dict, repr=False)
+    secret_names: tuple[str, ...] = ()
+    acknowledge: tuple[str, ...] = ()
+    continues: LeaseId | None = None
+
+
+class RentService:
+    """Rents one offer, once."""
+
+    def __init__(
+        self,
+        *,
+        market: Marketplace,
+        journal: Journal,
+        watch: AccountWatch,
+        reconciler: Reconciler,
+        ledger: Ledger,
+        caps: Caps,
+        connector: HostConnector,
+        policy: Policy,
+        platform: Platform,
+        secret_values: Mapping[str, str],
+        clock: Clock,
+    ) -> None:
+        self._market = market
+        self._journal = journal
+        self._watch = watch
+        self._reconciler = reconciler
+        self._ledger = ledger
+        self._caps = caps
+        self._connector = connector
+        self._policy = policy
+        self._platform = platform
+        self._secrets = secret_values
+        self._clock = clock
+
+    async def rent(self, request: RentRequest) -> LeaseRecord:
+        """Rent, or say why not.
+
+        Raises:
+            RuleViolation, BudgetExceeded, InvalidRequest: refused before anything left.
+            OfferGone: another was quicker; nothing was rented.
+            AnswerLost: undecided; the lease stays in the journal, and poll_status settles it.
+        """
+        env = self._environment(request)
+        await self._reconciler.ensure()
+        account = await self._watch.account()
+        offer = await self._offer(request)
+        bid = price_to_pay(offer, request.bid_usd_per_hour)
+        cost = job_cost(offer, request.shape, bid)
+        disk = disk_usd_per_hour(offer.storage_usd_per_gib_month, request.shape.disk_gib)
+        per_hour = UsdPerHour((bid if bid is not None else offer.gpu_usd_per_hour) + disk)
+        onstart = bundled.read_text("scripts/onstart.sh")
+        key = self._connector.public_key()
+        registered = key.split()[1] in {line.split()[1] for line in await self._market.ssh_keys() if " " in line}
+        self._check(request, offer, bid, account, onstart, key)
+        self._caps.enforce(cost, per_hour)
+        if not registered:
+            # A key reaches only instances that are created after it (guides, 2026).
+            await self._market.add_ssh_key(key)
+        lease = Lease(
+            id=_lease_id(request.name),
+            opened_at=self._clock.now(),
+            image=request.image,
+            shape=request.shape,
+            offer=offer,
+            bid_usd_per_hour=bid,
+            usd_per_hour=per_hour,
+            budget=Usd(cost.total),
+            checkpoint_minutes=request.checkpoint_minutes,
+            secret_names=request.secret_names,
+            ports=request.ports,
+            continues=request.continues,
+            acknowledged=request.acknowledge,
+        )
+        order = InstanceOrder(
+            offer_id=offer.id,
+            image=request.image,
+            disk_gib=request.shape.disk_gib,
+            label=label_of(lease.id),
+            onstart=onstart,
+            env=env,
+            ports=request.ports,
+            bid_usd_per_hour=bid,
+        )
+        intent = self._journal.open_lease(
+            lease, account_id=account.id, request={**order.model_dump(mode="json", exclude={"env", "onstart"})}
+        )
+        return await self._create(intent, lease, order)
+
+    async def _create(self, intent: Intent, lease: Lease, order: InstanceOrder) -> LeaseRecord:
+        try:
+            instance_id = await self._market.create_instance(order)
+        except AnswerLost as error:
+            self._journal.close_intent(intent.id, IntentState.AMBIGUOUS, {"code": error.code})
+            return await self._settle(lease, error)
+        except RequestRejected as error:
+            contract = error.details.get("new_contract")
+            if not isinstance(contract, int):
+                raise self._never(intent, lease, error) from error
+            # A refusal can carry a contract that bills (seen live, 2026): it is ours until proven otherwise.
+            self._bind(intent, lease, InstanceId(contract))
+            self._journal.move(lease.id, RunPhase.PARKED, "the platform refused the create and named a contract")
+            raise RequestRejected(
+                f"the platform refused the create and still named contract {contract}: {error.message}",
+                next_step=f"poll_status {lease.id}: if the instance is there it bills, and destroy ends it",
+                effect=f"Run {lease.id} is parked, not closed.",
+                details=error.details,
+            ) from error
+        except RgtError as error:
+            raise self._never(intent, lease, error) from error
+        self._bind(intent, lease, instance_id)
+        self._journal.move(lease.id, RunPhase.RENTED, "the platform named an instance")
+        return self._record(lease.id)
+
+    def _bind(self, intent: Intent, lease: Lease, instance_id: InstanceId) -> None:
+        self._journal.bind_instance(lease.id, instance_id)
+        self._journal.close_intent(intent.id, IntentState.DONE, {"new_contract": instance_id})
+        self._journal.record("asked.start", lease.id, {"by": "create"})
+        self._journal.record("observed", lease.id, {"phase": "created", "usd_per_hour": lease.usd_per_hour})
+
+    def _never(self, intent: Intent, lease: Lease, error: RgtError) -> RgtError:
+        self._journal.close_intent(intent.id, IntentState.FAILED, {"code": error.code})
+        self._journal.move(lease.id, RunPhase.NEVER_WAS, f"refused: {error.code}")
+        error.effect = error.effect or NOT_RENTED
+        return error
+
+    async def _settle(self, lease: Lease, error: AnswerLost) -> LeaseRecord:
+        """The answer is lost: look by label, bounded; never ask again."""
+        for _ in range(LOOKS_AFTER_LOSS):
+            try:
+                await self._reconciler.reconcile()
+            except RgtError as failed:
+                self._journal.record("settle.failed", lease.id, {"code": failed.code})
+            record = self._record(lease.id)
+            if record.phase is RunPhase.NEVER_WAS:
+                raise OfferGone(
+                    f"the answer to the create of {lease.id} was lost, and two complete looks at the account show "
+                    "no such instance",
+                    effect=NOT_RENTED,
+                ) from error
+            if record.instance_id is not None:
+                return record
+            await self._clock.sleep(SECONDS_BETWEEN_LOOKS)
+        raise AnswerLost(
+            f"the answer to the create of {lease.id} was lost, and the account does not show yet whether it happened",
+            effect=f"Run {lease.id} stays in the journal; no second machine was asked for.",
+        ) from error
+
+    async def _offer(self, request: RentRequest) -> Offer:
+        query = OfferQuery(
+            rental=request.rental,
+            offer_id=OfferId(request.offer_id),
+            verified=False,
+            min_reliability=0.0,
+            min_direct_ports=0,
+            limit=8,
+        )
+        offers = await self._market.search_offers(query, allocated_storage_gib=request.shape.disk_gib)
+        for offer in offers:
+            if offer.id == request.offer_id:
+                return offer
+        raise OfferGone(
+            f"offer {request.offer_id} is not for rent as {request.rental.value} with "
+            f"{request.shape.disk_gib:g} GiB of disk",
+            effect=NOT_RENTED,
+        )
+
+    def _check(
+        self,
+        request: RentRequest,
+        offer: Offer,
+        bid: UsdPerHour | None,
+        account: Account,
+        onstart: str,
+        key: str,
+    ) -> None:
+        facts = RentFacts(
+            offer=offer,
+            shape=request.shape,
+            policy=self._policy,
+            image=request.image,
+            bid=bid,
+            platform=self._platform,
+            now=self._clock.now(),
+            direct=True,
+            cancel_unavailable=True,
+            checkpoint_minutes=request.checkpoint_minutes,
+            resumes=request.resumes,
+            has_boot_hook=True,
+            onstart=onstart,
+            env=request.env,
+            secret_names=request.secret_names,
+            ports=request.ports,
+            account=account,
+            public_key=key,
+            # It is put on the account before the create leaves, so that it reaches the new instance either way.
+            key_registered=True,
+            searched_as=request.rental,
+            unresolved_creates=tuple(
+                intent.lease for intent in self._journal.open_intents() if intent.action == "create"
+            ),
+        )
+        enforce(Stage.RENT, facts, effect=NOT_RENTED, acknowledged=request.acknowledge, waived=self._policy.waive)
+
+    def _environment(self, request: RentRequest) -> dict[str, str]:
+        if not re.fullmatch(NAME_PATTERN, request.name):
+            raise InvalidRequest(
+                f"name {request.name[:40]!r} must begin with a letter and hold at most 31 of a-z, 0-9 and -",
+                effect=NOT_RENTED,
+            )
+        missing = [name for name in request.secret_names if name not in self._secrets]
+        if missing:
+            raise InvalidRequest(
+                f"the server holds no secret named {', '.join(missing)}",
+                next_step="ask the person to set RGT_SECRET_<NAME> in the server's environment",
+                effect=NOT_RENTED,
+            )
+        return {**request.env, **{name: self._secrets[name] for name in request.secret_names}}
+
+    def _record(self, lease: LeaseId) -> LeaseRecord:
+        record = self._journal.lease(lease)
+        if record is None:
+            raise AnswerLost(f"the journal lost run {lease}")
+        return record
+
+
+def _lease_id(name: str) -> LeaseId:
+    return LeaseId(f"{name}-{''.join(secrets.choice(LEASE_ALPHABET) for _ in range(6))}")
