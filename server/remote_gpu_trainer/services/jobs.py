@@ -2,7 +2,6 @@
 
 import json
 import secrets
-from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path, PurePosixPath
 from typing import Literal
@@ -22,11 +21,11 @@ from remote_gpu_trainer.rules.base import Stage
 from remote_gpu_trainer.rules.facts import PushFacts, PushFile, SecretSighting, StartFacts
 from remote_gpu_trainer.rules.platform import Platform
 from remote_gpu_trainer.rules.registry import enforce
+from remote_gpu_trainer.services.farside import limits_of
 from remote_gpu_trainer.services.hosts import STATE, HostAccess
 from remote_gpu_trainer.services.lookup import find_run, instance_of
 from remote_gpu_trainer.services.views import LogView
-from remote_gpu_trainer.transfer.limits import CopyLimits
-from remote_gpu_trainer.transfer.progress import Progress
+from remote_gpu_trainer.transfer.limits import ProgressSink
 from remote_gpu_trainer.transfer.push import PushReceipt, push, survey
 from remote_gpu_trainer.transfer.routes import choose
 
@@ -76,7 +75,7 @@ class JobService:
         destination: str,
         *,
         acknowledge: tuple[str, ...] = (),
-        progress: Callable[[Progress], None] | None = None,
+        progress: ProgressSink | None = None,
     ) -> PushReceipt:
         """Send a local file or folder to the machine.
 
@@ -191,13 +190,6 @@ class JobService:
             cut = len(text) > MOST_LOG_BYTES
         kept = [line for line in text[-MOST_LOG_BYTES:].splitlines() if contains is None or contains in line]
         return LogView(source=source, text="\n".join(kept[-lines:]), truncated=cut or len(kept) > lines)
-
-
-def limits_of(policy: Policy) -> CopyLimits:
-    """The policy's limits on a copy."""
-    return CopyLimits(
-        max_bytes=int(policy.max_copy_gib * 2**30), max_files=policy.max_copy_files, max_depth=policy.max_copy_depth
-    )
 
 
 def _within_workspace(path: str, what: str, effect: str) -> None:

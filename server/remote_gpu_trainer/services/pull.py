@@ -1,13 +1,10 @@
 """Bringing results home, and proving them."""
 
-import os
 import secrets
-from collections.abc import Callable
 from pathlib import Path
 
 import anyio
 
-from remote_gpu_trainer import bundled
 from remote_gpu_trainer.domain.artifacts import CopyReceipt, Expectations, VerificationReport
 from remote_gpu_trainer.domain.ids import CopyId
 from remote_gpu_trainer.domain.policy import Policy
@@ -18,12 +15,11 @@ from remote_gpu_trainer.ports import Clock, Journal, RemoteHost
 from remote_gpu_trainer.rules.base import Stage
 from remote_gpu_trainer.rules.facts import CopyFacts
 from remote_gpu_trainer.rules.registry import enforce
+from remote_gpu_trainer.services.farside import limits_of, manifest_script, read_far_side
 from remote_gpu_trainer.services.hosts import HostAccess, read_heartbeat
-from remote_gpu_trainer.services.jobs import limits_of
 from remote_gpu_trainer.services.ledger import Ledger
 from remote_gpu_trainer.services.lookup import find_run
-from remote_gpu_trainer.transfer.manifests import fingerprint, read_manifest
-from remote_gpu_trainer.transfer.progress import Progress
+from remote_gpu_trainer.transfer.limits import ProgressSink
 from remote_gpu_trainer.transfer.pull import pull
 from remote_gpu_trainer.transfer.routes import choose
 from remote_gpu_trainer.verify.run import verify
@@ -54,7 +50,7 @@ class PullService:
         paths: tuple[str, ...] = (),
         destination: str | None = None,
         acknowledge: tuple[str, ...] = (),
-        progress: Callable[[Progress], None] | None = None,
+        progress: ProgressSink | None = None,
     ) -> CopyReceipt:
         """Copy folders or files home. The same call again goes on where it was cut.
 
@@ -70,7 +66,6 @@ class PullService:
         route, reason = choose(instance, bytes=None, acknowledged=acknowledge)
         facts = CopyFacts(instance=instance, route=route, bytes=None, files=None)
         enforce(Stage.COPY, facts, effect=NOT_COPIED, acknowledged=acknowledge, waived=self._policy.waive)
-        script = bundled.read_bytes("scripts/manifest.py")
         try:
             receipt = await pull(
                 self._hosts.opener(record),
@@ -83,13 +78,13 @@ class PullService:
                 route_reason=reason,
                 egress_usd_per_gb=instance.egress_usd_per_gb,
                 limits=limits_of(self._policy),
-                script=script,
+                manifest_script=manifest_script(),
                 clock=self._clock,
                 progress=progress,
             )
             host = await self._hosts.open(record)
             try:
-                await self._keep_far_side(record, receipt, host, script)
+                await self._keep_far_side(record, receipt, host)
             finally:
                 await host.close()
         except RgtError as error:
@@ -99,18 +94,17 @@ class PullService:
             self._journal.move(record.lease.id, RunPhase.HOME, f"copy {receipt.copy_id}")
         return receipt
 
-    async def _keep_far_side(self, record: LeaseRecord, receipt: CopyReceipt, host: RemoteHost, script: bytes) -> None:
-        manifests = await read_manifest(host, receipt.roots, script=script, hash=False, limits=limits_of(self._policy))
-        digest, files, size = fingerprint(manifests)
+    async def _keep_far_side(self, record: LeaseRecord, receipt: CopyReceipt, host: RemoteHost) -> None:
+        far = await read_far_side(host, receipt.roots, self._policy)
         beat, _ = await read_heartbeat(host)
         self._journal.record(
             FAR_SIDE,
             record.lease.id,
             {
                 "copy_id": receipt.copy_id,
-                "digest": digest,
-                "files": files,
-                "bytes": size,
+                "digest": far.digest,
+                "files": far.files,
+                "bytes": far.bytes,
                 "job": None if beat is None else beat.state,
             },
         )
@@ -169,7 +163,7 @@ class ProofService:
         if (copy_id is None) == (path is None):
             raise InvalidRequest("name either copy_id or path", effect="Nothing was verified.")
         if copy_id is None:
-            place = Path(os.path.expanduser(path or ""))
+            place = _expanded(path or "")
             if not place.is_absolute() or not await anyio.Path(place).exists():
                 raise InvalidRequest(f"{path!r} is not an absolute path of something here")
             return await verify(place, manifest=None, expect=expect, copy_id=None, clock=self._clock)
@@ -194,3 +188,7 @@ class ProofService:
             phase = RunPhase.PROVEN if report.passed else RunPhase.PARKED
             self._journal.move(receipt.lease, phase, f"verification of {receipt.copy_id}: passed={report.passed}")
         return report
+
+
+def _expanded(path: str) -> Path:
+    return Path(path).expanduser()

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import anyio.to_thread
 
-from remote_gpu_trainer import bundled
 from remote_gpu_trainer.domain.artifacts import CopyReceipt, VerificationReport
 from remote_gpu_trainer.domain.instances import Instance, InstancePhase
 from remote_gpu_trainer.domain.plans import MachineState
@@ -13,13 +12,12 @@ from remote_gpu_trainer.domain.policy import Policy
 from remote_gpu_trainer.domain.runs import LeaseRecord
 from remote_gpu_trainer.errors import HostError, WaitExpired
 from remote_gpu_trainer.ports import Journal
+from remote_gpu_trainer.services.farside import read_far_side
 from remote_gpu_trainer.services.hosts import HostAccess, read_heartbeat
-from remote_gpu_trainer.services.jobs import limits_of
 from remote_gpu_trainer.services.ledger import Ledger
 from remote_gpu_trainer.services.pull import COPY_FAILED, FAR_SIDE
 from remote_gpu_trainer.services.watch import JOB_ENDED
-from remote_gpu_trainer.transfer.manifests import fingerprint, read_manifest
-from remote_gpu_trainer.transfer.pull import recheck_local
+from remote_gpu_trainer.transfer.recheck import recheck_local
 
 AT_REST = frozenset({InstancePhase.STOPPED, InstancePhase.EXITED, InstancePhase.PREEMPTED, InstancePhase.SCHEDULING})
 
@@ -129,24 +127,12 @@ class Looker:
                 state = None if beat is None else beat.state
                 if receipt is None:
                     return MachineState.RUNNING, unread, (), state
-                manifests = await read_manifest(
-                    host,
-                    receipt.roots,
-                    script=bundled.read_bytes("scripts/manifest.py"),
-                    hash=False,
-                    limits=limits_of(self._policy),
-                )
+                far = await read_far_side(host, receipt.roots, self._policy)
             finally:
                 await host.close()
         except (HostError, WaitExpired):
             return MachineState.UNREADABLE, unread, (), None
-        writers = tuple(
-            f"{manifest.root}/{entry.path}"
-            for manifest in manifests
-            for entry in manifest.entries
-            if entry.open_for_writing
-        )
-        return MachineState.RUNNING, fingerprint(manifests), writers, state
+        return MachineState.RUNNING, (far.digest, far.files, far.bytes), far.writers, state
 
     @staticmethod
     def _job_in_words(record: LeaseRecord, state: str | None) -> str:
