@@ -1,13 +1,18 @@
-"""Run one job on the rented machine: restart-safe, with heartbeat, exit code and log rotation.
+"""Run one job on the rented machine: through reboots, with heartbeat, exit code and log rotation.
 
-Standard library only, Python 3.8 or later. `run_job.py [run|status|stop]`; state lies beside this file.
+    run_job.py [run|status|stop]
+
+Standard library only, Python 3.8 or later. State lies beside this file. Two locks: a runner holds `runner.lock`; the
+job and what it starts inherit `job.lock`, so that a job whose runner died is seen, and ended, before another starts.
 """
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,217 +21,379 @@ import time
 from pathlib import Path
 from typing import IO, Any, cast
 
+try:
+    from job_watch import observed
+except ImportError:
+
+    def observed(job: dict[str, Any]) -> dict[str, object]:
+        """Nothing: jobs run without that file too."""
+        return {}
+
+
 HERE = Path(__file__).resolve().parent
-HEARTBEAT_S = 1.0
+LOG, REQUEST, RESERVE = HERE / "job.log", HERE / "stop.request", HERE / "status.reserve"
+MARK = b"RGT_STATE_DIR=" + os.fsencode(HERE)
+ENDED = ("succeeded", "failed", "crash-looping", "stopped")
+HEARTBEAT_S, TICK_S, UNKILLABLE_S, SETTLE_S = 1.0, 0.2, 10.0, 600.0
+PAUSES_S = (1, 2, 4, 8, 16, 32, 60)
 
 
-class BadJobError(ValueError):
-    """`job.json` is not a job that can be run."""
-
-
-def now() -> str:
-    """UTC, ISO 8601, in whole seconds."""
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+def utc(seconds: float | None = None) -> str:
+    """A time, now by default, in ISO 8601 and whole seconds."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
 
 
 def load(path: Path) -> dict[str, Any]:
     """Read a JSON object. Raises OSError, ValueError."""
     value: object = json.loads(path.read_text(encoding="utf-8"))
     if not isinstance(value, dict):
-        raise BadJobError(f"{path.name} holds no JSON object")
+        raise ValueError(f"{path.name} holds no JSON object")
     return cast("dict[str, Any]", value)
 
 
+def strings(value: Any) -> bool:
+    """Whether it is a list or an object of strings."""
+    values: Any = value.values() if isinstance(value, dict) else value  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]  # JSON
+    return isinstance(value, (dict, list)) and all(isinstance(each, str) for each in values)
+
+
 def read_job() -> dict[str, Any]:
-    """Read and check `job.json`. Raises BadJobError, OSError, ValueError."""
-    job = load(HERE / "job.json")
-    argv = job.get("argv")
-    if job.get("version") != 1 or not isinstance(job.get("job_id"), str) or not job["job_id"]:
-        raise BadJobError("job.json: version must be 1 and job_id a non-empty string")
-    if not isinstance(argv, list) or not argv or not all(isinstance(a, str) for a in cast("list[object]", argv)):
-        raise BadJobError("job.json: argv must be a non-empty list of strings")
-    env = job.setdefault("env", {})
-    if not isinstance(env, dict) or not all(isinstance(v, str) for v in cast("dict[str, object]", env).values()):
-        raise BadJobError("job.json: env must map names to strings")
+    """Read and check `job.json`. Raises OSError, ValueError."""
+    usual: dict[str, Any] = {"env": {}, "cwd": None, "checkpoint_globs": [], "progress_file": None}
     numbers = {"grace_s": 20, "log_max_bytes": 50_000_000, "log_keep": 3, "max_restarts": 3}
-    for name, usual in numbers.items():
-        value: object = job.setdefault(name, usual)
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or value < 0:
-            raise BadJobError(f"job.json: {name} must be a number of at least 0")
+    job: dict[str, Any] = {**usual, **numbers, **load(HERE / "job.json")}
+    checks = {
+        "version must be 1": job.get("version") == 1,
+        "job_id must be a non-empty string": isinstance(job.get("job_id"), str) and job["job_id"],
+        "argv must be a non-empty list of strings": strings(job.get("argv")) and job["argv"],
+        "env must map names to strings": isinstance(job["env"], dict) and strings(job["env"]),
+        "checkpoint_globs must be a list of strings": strings(job["checkpoint_globs"]),
+        "cwd must be a string": isinstance(job["cwd"], (str, type(None))),
+        "progress_file must be a string": isinstance(job["progress_file"], (str, type(None))),
+    }
+    for name in numbers:
+        number = isinstance(job[name], (int, float)) and not isinstance(job[name], bool) and 0 <= job[name] <= 1e15
+        checks[f"{name} must be a number of at least 0"] = number
+    for sentence, holds in checks.items():
+        if not holds:
+            raise ValueError(f"job.json: {sentence}")
     return job
+
+
+class Log:
+    """`job.log` and its older parts. A disk that is full costs lines, never the job: what is lost is counted."""
+
+    def __init__(self, limit: int, keep: int) -> None:
+        self.last_line_at: str | None = None
+        self.dropped = 0
+        self._limit, self._keep = limit, min(keep, 1000)
+        self._lock = threading.Lock()
+
+    def write(self, chunk: bytes) -> None:
+        """Append; rotate first when `limit` bytes (0: never) would be exceeded."""
+        with self._lock:
+            self.last_line_at = utc()
+            with contextlib.suppress(OSError):
+                size = LOG.stat().st_size
+                if size and 0 < self._limit < size + len(chunk):
+                    self._rotate()
+            with contextlib.suppress(OSError), LOG.open("ab", buffering=0) as out:
+                while chunk:
+                    chunk = chunk[out.write(chunk) :]
+            self.dropped += len(chunk)
+
+    def pump(self, source: IO[bytes]) -> None:
+        """Carry a job's output into the log until its last writer is gone."""
+        while chunk := os.read(source.fileno(), 65536):
+            self.write(chunk)
+
+    def _rotate(self) -> None:
+        if self._keep:
+            for n in range(self._keep, 0, -1):
+                older = LOG if n == 1 else HERE / f"job.log.{n - 1}"
+                if older.exists():
+                    older.replace(HERE / f"job.log.{n}")
+            return
+        part = HERE / "job.log.part"  # nothing older is kept: the newest half stays, so that a reader finds the end
+        with LOG.open("rb") as full, part.open("wb") as half:
+            full.seek(-min(full.seek(0, os.SEEK_END), self._limit // 2), os.SEEK_END)
+            shutil.copyfileobj(full, half)
+        part.replace(LOG)
 
 
 class Status:
     """`status.json`, replaced atomically."""
 
-    def __init__(self, first: dict[str, Any]) -> None:
+    def __init__(self, first: dict[str, Any], log: Log | None = None) -> None:
         self.data = first
-        self._lock = threading.Lock()
+        self._log = log
+        self._beaten = 0.0
 
-    def write(self, **changes: object) -> None:
-        """Apply `changes`, stamp the heartbeat and replace the file. Raises OSError."""
-        with self._lock:
-            self.data.update(changes)
-            self.data["heartbeat_at"] = now()
+    def write(self, **changes: object) -> bool:
+        """Apply `changes`, stamp the heartbeat and replace the file; False when the disk does not take it."""
+        self.data.update(changes, heartbeat_at=utc())
+        if self._log is not None and self._log.last_line_at:
+            self.data.update(last_line_at=self._log.last_line_at, log_dropped_bytes=self._log.dropped)
+        self._beaten = time.monotonic()
+        with contextlib.suppress(OSError):
             part = HERE / "status.json.part"
             with part.open("w", encoding="utf-8") as out:
                 json.dump(self.data, out)
                 out.flush()
                 os.fsync(out.fileno())
             part.replace(HERE / "status.json")
+            return True
+        return False
+
+    def beat(self, job: dict[str, Any] | None = None) -> None:
+        """Write again when a heartbeat is due, with what the files of a running `job` show."""
+        if time.monotonic() - self._beaten >= HEARTBEAT_S:
+            self.write(**(observed(job) if job else {}))
+
+    def settle(self, **changes: object) -> None:
+        """Write what decides whether the job runs again: use up the reserve, and try on while the disk is full."""
+        end = time.monotonic() + SETTLE_S
+        while not self.write(**changes) and time.monotonic() < end:
+            with contextlib.suppress(OSError):
+                RESERVE.unlink()
+            time.sleep(TICK_S)
 
 
-def pump(source: IO[bytes], status: Status, limit: int, keep: int) -> None:
-    """Copy the job's output into `job.log`, rotating at `limit` bytes (0: never)."""
-    log = HERE / "job.log"
-    out = log.open("ab")
-    while chunk := os.read(source.fileno(), 65536):
-        if limit and out.tell() and out.tell() + len(chunk) > limit:
-            out.close()
-            for n in range(keep, 0, -1):
-                older = log if n == 1 else HERE / f"job.log.{n - 1}"
-                if older.exists():
-                    older.replace(HERE / f"job.log.{n}")
-            out = log.open("wb")
-        out.write(chunk)
-        out.flush()
-        status.data["last_line_at"] = now()
-    out.close()
+class Halt:
+    """Whether the job shall end: asked by `stop`, for good, or by a SIGTERM alone, until the next boot."""
+
+    def __init__(self, job_id: str, signalled: threading.Event) -> None:
+        self._job_id, self._signalled = job_id, signalled
+
+    def asked(self) -> bool:
+        """Whether `stop` was called for this job. An empty request (the disk was full) is for any job."""
+        with contextlib.suppress(OSError, ValueError):
+            return REQUEST.read_text(encoding="utf-8") in ("", self._job_id)
+        return False
+
+    def __bool__(self) -> bool:
+        return self._signalled.is_set() or self.asked()
 
 
-def signal_group(pid: int, number: int) -> None:
-    """Signal the job's process group; one that is gone is no error."""
-    try:
-        os.killpg(pid, number)
-    except ProcessLookupError:
-        return
+def leftovers() -> list[int]:
+    """Processes of earlier starts: they hold `job.lock` open, or have our mark in their environment."""
+    lock = os.stat(HERE / "job.lock")
+    found: list[int] = []
+    for pid in (name for name in os.listdir("/proc") if name.isdigit() and int(name) != os.getpid()):
+        with contextlib.suppress(OSError):  # it ended meanwhile, or is another user's
+            if MARK in Path("/proc", pid, "environ").read_bytes().split(b"\0"):
+                found.append(int(pid))
+                continue
+            for fd in os.scandir(f"/proc/{pid}/fd"):
+                with contextlib.suppress(OSError):
+                    if os.path.samestat(fd.stat(), lock):
+                        found.append(int(pid))
+                        break
+    return found
 
 
-def run_once(job: dict[str, Any], status: Status, stop: threading.Event) -> int:
-    """Start the job once and wait for its end; returns Popen's return code. Raises OSError."""
+def signal_all(pids: list[int], number: int) -> None:
+    """Signal the groups of processes; one that is gone is no error."""
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(os.getpgid(pid), number)
+
+
+def claim(status: Status, grace_s: float) -> int:
+    """Lock `job.lock` for one start, after ending what earlier starts left. Raises TimeoutError, OSError."""
+    lock = os.open(HERE / "job.lock", os.O_RDWR | os.O_CREAT, 0o600)
+    begun, sent = time.monotonic(), 0
+    while True:
+        alive = leftovers()
+        if not alive:
+            with contextlib.suppress(BlockingIOError):
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return lock
+        waited = time.monotonic() - begun
+        if waited > grace_s + UNKILLABLE_S:
+            os.close(lock)
+            raise TimeoutError(f"an earlier start still runs (processes {alive[:9]}) and could not be ended")
+        number = signal.SIGKILL if waited >= grace_s else signal.SIGTERM
+        if number != sent or number == signal.SIGKILL:
+            signal_all(alive, number)
+        sent = number
+        status.beat()
+        time.sleep(TICK_S / 4)
+
+
+def start(job: dict[str, Any], status: Status) -> subprocess.Popen[bytes]:
+    """Start the job once. Raises OSError or ValueError when that is impossible."""
+    lock = claim(status, float(job["grace_s"]))
     starts = int(status.data["starts"]) + 1
-    env = {**os.environ, **job["env"], "RGT_JOB_ID": job["job_id"], "RGT_STARTS": str(starts)}
-    if starts > 1:
-        env["RGT_RESUME"] = "1"
-    status.write(state="starting", starts=starts, started_at=now(), exit_code=None, signal=None, message=None)
-    child = subprocess.Popen(
-        job["argv"], cwd=job.get("cwd") or None, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT, start_new_session=True,
-    )  # fmt: skip
-    source = cast("IO[bytes]", child.stdout)
-    sizes = (int(job["log_max_bytes"]), int(job["log_keep"]))
-    reader = threading.Thread(target=pump, args=(source, status, *sizes), daemon=True)
+    own = {"RGT_JOB_ID": job["job_id"], "RGT_STARTS": str(starts), "RGT_STATE_DIR": str(HERE)}
+    env = {**os.environ, **job["env"], **own, **({"RGT_RESUME": "1"} if starts > 1 else {})}
+    with contextlib.suppress(OSError):  # without a reserve the last word may have to wait for room
+        RESERVE.write_bytes(bytes(16384))
+    status.data.update(exit_code=None, signal=None, message=None, retry_at=None)
+    status.write(state="starting", starts=starts, started_at=utc())
+    try:
+        return subprocess.Popen(
+            job["argv"], cwd=job["cwd"], env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT, start_new_session=True, pass_fds=(lock,),
+        )  # fmt: skip
+    finally:
+        os.close(lock)
+
+
+def run_once(job: dict[str, Any], status: Status, log: Log, halt: Halt) -> tuple[int, bool]:
+    """Start the job and wait for its end: Popen's return code, and whether we ended it. Raises OSError, ValueError."""
+    child = start(job, status)
+    reader = threading.Thread(target=log.pump, args=(child.stdout,), daemon=True)
     reader.start()
     status.write(state="running", pid=child.pid)
-    deadline: float | None = None
+    kill_at: float | None = None
     while True:
         try:
-            code = child.wait(timeout=0.2 if stop.is_set() else HEARTBEAT_S)
+            code = child.wait(timeout=TICK_S)
             break
         except subprocess.TimeoutExpired:
-            status.write()
-        if stop.is_set() and deadline is None:
-            deadline = time.monotonic() + float(job["grace_s"])
-            signal_group(child.pid, signal.SIGTERM)
-        elif deadline is not None and time.monotonic() >= deadline:
-            signal_group(child.pid, signal.SIGKILL)
-    if stop.is_set():
-        signal_group(child.pid, signal.SIGKILL)
+            status.beat(job)
+        if kill_at is None and halt:
+            kill_at = time.monotonic() + float(job["grace_s"])
+            signal_all([child.pid], signal.SIGTERM)
+        elif kill_at is not None and time.monotonic() >= kill_at:
+            signal_all([child.pid, *leftovers()], signal.SIGKILL)
+    if kill_at is not None:
+        signal_all(leftovers(), signal.SIGKILL)
     reader.join(timeout=2)
-    return code
+    status.data.update(observed(job))
+    return code, kill_at is not None
 
 
 def previous(job_id: str) -> dict[str, Any]:
     """What is known of earlier starts of this job; a torn or foreign status counts as none."""
-    try:
+    fresh: dict[str, Any] = {"version": 1, "job_id": job_id, "state": "starting", "pid": None, "retry_at": None}
+    counts: dict[str, Any] = {"starts": 0, "failures": 0}
+    old: dict[str, Any] = {}
+    with contextlib.suppress(OSError, ValueError):
         old = load(HERE / "status.json")
-    except (OSError, ValueError):
-        old = {}
-    fresh: dict[str, Any] = {
-        "version": 1,
-        "job_id": job_id,
-        "state": "starting",
-        "pid": None,
-        "starts": 0,
-        "failures": 0,
-    }
-    return old if old.get("job_id") == job_id and isinstance(old.get("starts"), int) else fresh
+    if old.get("job_id") != job_id:
+        return {**fresh, **counts}
+    known = {name: old[name] for name in counts if type(old.get(name)) is int}
+    return {**fresh, **old, **counts, **known}
 
 
-def run() -> int:
-    """Run the job to its end; 0 also when another runner works or nothing is left to do."""
-    lock = (HERE / "runner.lock").open("a+")
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return 0
-    lock.truncate(0)
-    lock.write(str(os.getpid()))
-    lock.flush()
-    stop = threading.Event()
+def back_off(status: Status, halt: Halt) -> None:
+    """Wait before another try; a runner that comes after one that died meanwhile waits anew."""
+    end = time.monotonic() + PAUSES_S[min(int(status.data["failures"]), len(PAUSES_S)) - 1]
+    while time.monotonic() < end and not halt:
+        status.beat()
+        time.sleep(TICK_S)
 
-    def on_term(_number: int, _frame: object) -> None:
-        stop.set()
 
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, on_term)
+def halted(status: Status, halt: Halt, ended: dict[str, Any]) -> int:
+    """Record why the job was ended before its time; always 0."""
+    if halt.asked():
+        status.settle(state="stopped", pid=None, retry_at=None, **ended)
+        with contextlib.suppress(OSError):
+            REQUEST.unlink()
+    else:
+        message = "the machine ended the runner: the job starts again at the next boot"
+        status.settle(state="starting", pid=None, message=message)
+    return 0
+
+
+def work(signalled: threading.Event) -> int:
+    """Run the job of `job.json` to its end; 0 also when nothing is left to do. The caller holds the lock."""
     try:
         job = read_job()
     except (OSError, ValueError) as bad:
-        Status({**previous(""), "job_id": None}).write(state="failed", message=f"{bad}. Nothing was started.")
+        Status({**previous(""), "job_id": None}).settle(state="failed", message=f"{bad}. Nothing was started.")
         return 1
-    status = Status(previous(job["job_id"]))
-    if status.data["state"] in ("succeeded", "failed", "crash-looping", "stopped"):
-        return 0
-    while True:
+    log = Log(int(job["log_max_bytes"]), int(job["log_keep"]))
+    status, halt = Status(previous(job["job_id"]), log), Halt(job["job_id"], signalled)
+    while status.data["state"] not in ENDED:
+        if status.data["retry_at"]:
+            back_off(status, halt)
+        if halt:
+            return halted(status, halt, {})
         try:
-            code = run_once(job, status, stop)
-        except OSError as bad:
-            status.write(state="failed", message=f"the job could not be started: {bad}")
+            code, cut = run_once(job, status, log, halt)
+        except TimeoutError as bad:
+            status.settle(message=f"{bad}. The job was not started.")
+            return 1
+        except (OSError, ValueError) as bad:
+            status.settle(state="failed", pid=None, message=f"the job could not be started: {bad}")
             return 1
         ended: dict[str, Any] = {"exit_code": code if code >= 0 else None, "signal": -code if code < 0 else None}
-        if stop.is_set() or code == 0:
-            status.write(state="stopped" if stop.is_set() else "succeeded", pid=None, **ended)
-            return 0
-        failures = int(status.data.get("failures", 0)) + 1
-        again = job.get("restart_on_failure") is True
-        if not again or failures > job["max_restarts"]:
-            status.write(state="crash-looping" if again else "failed", pid=None, failures=failures, **ended)
-            return 1
-        status.write(state="starting", pid=None, failures=failures, **ended)
-        end = time.monotonic() + min(60.0, 2.0 ** (failures - 1))
-        while time.monotonic() < end and not stop.wait(0.5):
-            status.write()
-        if stop.is_set():
-            status.write(state="stopped")
-            return 0
+        if cut:
+            return halted(status, halt, ended)
+        failures, again = int(status.data["failures"]) + (code != 0), job.get("restart_on_failure") is True
+        state, retry_at = "succeeded" if code == 0 else "crash-looping" if again else "failed", None
+        if code and again and failures <= job["max_restarts"]:
+            state, retry_at = "starting", utc(time.time() + PAUSES_S[min(failures, len(PAUSES_S)) - 1])
+        status.settle(state=state, pid=None, failures=failures, retry_at=retry_at, **ended)
+    return 0 if status.data["state"] in ("succeeded", "stopped") else 1
 
 
-def stop_runner() -> int:
-    """Ask the runner that holds the lock to stop its job; 1 when none runs."""
+def run() -> int:
+    """Run jobs until none is left; 0 also when another runner works."""
+    signalled = threading.Event()
+
+    def on_term(_number: int, _frame: object) -> None:
+        signalled.set()
+
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, on_term)
+    code, job_file = 0, HERE / "job.json"
+    while True:
+        text = job_file.read_bytes() if job_file.exists() else b""
+        with (HERE / "runner.lock").open("a+") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return code
+            with contextlib.suppress(OSError):  # for people: nobody acts on the number
+                os.ftruncate(lock.fileno(), 0)
+                os.write(lock.fileno(), str(os.getpid()).encode())
+            code = work(signalled)
+        if signalled.is_set() or not job_file.exists() or text == job_file.read_bytes():
+            return code  # else: a job that came while the lock was held had no other runner
+
+
+def stop() -> int:
+    """Ask for the end of the job, whether its runner lives or not; 1 when nothing runs."""
+    job_id = ""
+    with contextlib.suppress(OSError, ValueError, KeyError):
+        job_id = str(load(HERE / "status.json")["job_id"])
+        if previous(job_id)["state"] in ENDED:
+            job_id = str(read_job()["job_id"])
     with (HERE / "runner.lock").open("a+") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            lock.seek(0)
-            os.kill(int(lock.read()), signal.SIGTERM)
+            REQUEST.touch()
+            with contextlib.suppress(OSError):  # an empty request is one for any job
+                REQUEST.write_text(job_id, encoding="utf-8")
             return 0
-    print("no runner is at work: nothing was stopped", file=sys.stderr)
+        status = Status(previous(job_id))
+        if status.data["starts"] and status.data["state"] not in ENDED:
+            os.close(claim(status, 20.0))
+            status.settle(state="stopped", pid=None, retry_at=None, message="stopped while no runner was at work")
+            return 0
+    print("no job is at work: nothing was stopped", file=sys.stderr)
     return 1
 
 
 def main() -> int:
     """Dispatch the sub-command."""
     command = sys.argv[1] if len(sys.argv) > 1 else "run"
-    if command == "run":
-        return run()
-    if command == "stop":
-        return stop_runner()
-    if command == "status":
+    if command not in ("run", "stop", "status"):
+        print("usage: run_job.py [run|status|stop]", file=sys.stderr)
+        return 2
+    try:
+        if command != "status":
+            return run() if command == "run" else stop()
         print((HERE / "status.json").read_text(encoding="utf-8"))
-        return 0
-    print("usage: run_job.py [run|status|stop]", file=sys.stderr)
-    return 2
+    except OSError as problem:
+        print(f"run_job.py {command}: {problem}", file=sys.stderr)
+        return 1
+    return 0
 
 
 if __name__ == "__main__":
