@@ -8,6 +8,7 @@ from remote_gpu_trainer.emulator.contracts import Phase
 from remote_gpu_trainer.emulator.lifecycle import Lifecycle
 from remote_gpu_trainer.emulator.meter import burn_rate, disk_rate
 from remote_gpu_trainer.emulator.money import pico
+from remote_gpu_trainer.emulator.ports import Publisher
 from remote_gpu_trainer.emulator.transfers import Transfers
 from remote_gpu_trainer.emulator.world import World
 
@@ -35,6 +36,7 @@ class Engine:
         self.world = world
         self.life = Lifecycle(world)
         self.transfers = Transfers(world)
+        self.publisher = Publisher(world)
         self._tick: asyncio.Task[None] | None = None
 
     def next_due(self) -> Due | None:
@@ -146,6 +148,7 @@ class Engine:
         """Start ticking, and boot again what ran when the emulator was last ended."""
         world = self.world
         for contract in world.live:
+            self.publisher.publish(contract)
             world.fleet.place(world.box_order(contract))
             if contract.phase in (Phase.RUNNING, Phase.REBOOTING, Phase.BOXING):
                 world.touch(contract)
@@ -161,13 +164,19 @@ class Engine:
             if ticks % BYTES_EVERY == 0:
                 self.world.count_bytes(self.world.live)
             if ticks % SAVE_EVERY == 0:
+                self._withdraw_ports()
                 self.world.save()
+
+    def _withdraw_ports(self) -> None:
+        for contract_id in [i for i in self.world.port_maps if self.world.contracts[i].phase is Phase.DESTROYED]:
+            self.publisher.withdraw(contract_id)
 
     async def close(self) -> None:
         """Stop ticking, pull every plug, write everything."""
         if self._tick is not None:
             self._tick.cancel()
         self.world.count_bytes(self.world.live)
+        await self.publisher.close()
         await self.world.fleet.close()
         self.world.save(everything=True)
         self.world.store.close()

@@ -200,6 +200,9 @@ class World:
             "CONTAINER_API_KEY": contract.instance_api_key,
             "PUBLIC_IPADDR": "127.0.0.1",
         }
+        for inner, outer in self.port_maps.get(contract.id, {}).items():
+            number, _, kind = inner.partition("/")
+            env[f"VAST_{kind.upper()}_PORT_{number}"] = str(outer)
         return BoxOrder(
             instance_id=contract.id,
             root=self.setup.folder / "boxes" / str(contract.id) / "root",

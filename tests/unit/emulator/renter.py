@@ -43,7 +43,7 @@ class Renter:
         self.api.close()
         self.control.close()
 
-    def do(self, path: str, **body: Any) -> Json:
+    def do(self, path: str, /, **body: Any) -> Json:
         """Tell the control surface something; it must agree."""
         answer = self.control.post(path, json=body)
         assert answer.status_code == 200, answer.text

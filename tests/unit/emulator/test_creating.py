@@ -85,7 +85,9 @@ def test_the_box_is_told_its_id_and_the_environment_of_the_create_call(renter: R
     assert sorted(row["extra_env"]) == [["-h", "billy"], ["-p 8080:8080", "1"], ["HF_TOKEN", "t"]]
     assert (row["onstart"], row["label"]) == ("echo hi", "rgt/x")
     held = renter.look(f"/instances/{contract}")
+    outer = row["ports"] or renter.look(f"/instances/{contract}")["order"]["env"]["VAST_TCP_PORT_8080"]
     assert held["order"]["env"] | {"CONTAINER_API_KEY": ""} == {
+        "VAST_TCP_PORT_8080": outer,
         "HF_TOKEN": "t",
         "CONTAINER_ID": str(contract),
         "VAST_CONTAINERLABEL": f"C.{contract}",

@@ -147,6 +147,7 @@ def _draw_up(call: Call, offer: Offer, order: Order, gpus: list[int]) -> Contrac
         accrued_to=world.now,
     )
     world.contracts[contract.id] = contract
+    call.engine.publisher.publish(contract)
     world.fleet.place(world.box_order(contract))
     world.note("rented", contract)
     return contract
