@@ -1,0 +1,99 @@
+"""What has already arrived, in an append-only file whose every line carries its own checksum.
+
+A line is believed only as far as the bytes on the disk still hash to what it says, so it needs no sync of its own.
+"""
+
+import json
+import os
+import stat
+import zlib
+from typing import Any, cast
+
+from remote_gpu_trainer.domain.values import Value
+from remote_gpu_trainer.transfer.landing import Landing
+
+NAME = "map.jsonl"
+MOST_BYTES = 1 << 30
+
+
+class Piece(Value):
+    """A range of an unfinished file that has arrived."""
+
+    offset: int
+    length: int
+    sha256: str
+
+
+class Finished(Value):
+    """A file that was finished and published."""
+
+    source: str
+    size: int
+    mtime_ns: int
+    sha256: str
+
+
+class ChunkMap:
+    """Pieces by the key of an unfinished file, and finished files by their path. One process writes it at a time."""
+
+    def __init__(self, landing: Landing) -> None:
+        flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        self._fd = os.open(NAME, flags, 0o600, dir_fd=landing.partials)
+        self.pieces: dict[str, list[Piece]] = {}
+        self.finished: dict[str, Finished] = {}
+        self._load()
+
+    def _load(self) -> None:
+        seen = os.fstat(self._fd)
+        if not stat.S_ISREG(seen.st_mode) or seen.st_size > MOST_BYTES:
+            os.ftruncate(self._fd, 0)
+            return
+        whole = 0
+        with os.fdopen(os.dup(self._fd), "rb") as file:
+            for line in file:
+                body, _, check = line.rstrip(b"\n").rpartition(b" ")
+                if not line.endswith(b"\n") or check != _check(body):
+                    break
+                self._take(json.loads(body))
+                whole += len(line)
+        os.ftruncate(self._fd, whole)
+
+    def _take(self, item: Any) -> None:
+        kind, key, *rest = cast(list[Any], item)
+        if kind == "piece":
+            offset, length, sha256 = rest
+            self.pieces.setdefault(key, []).append(Piece(offset=offset, length=length, sha256=sha256))
+        elif kind == "forget":
+            self.pieces.pop(key, None)
+        else:
+            source, size, mtime_ns, sha256 = rest
+            self.finished[key] = Finished(source=source, size=size, mtime_ns=mtime_ns, sha256=sha256)
+
+    def add_piece(self, key: str, piece: Piece) -> None:
+        """Note that a range has arrived."""
+        self._write([["piece", key, piece.offset, piece.length, piece.sha256]])
+
+    def forget(self, key: str) -> None:
+        """Drop all pieces of an unfinished file."""
+        self._write([["forget", key]])
+
+    def finish(self, files: list[tuple[str, str, Finished]]) -> None:
+        """Note files as (path, key of the unfinished file, what it is), after they were published."""
+        lines: list[list[Any]] = [["done", path, f.source, f.size, f.mtime_ns, f.sha256] for path, _, f in files]
+        self._write([*lines, *(["forget", key] for _, key, _ in files if key in self.pieces)])
+
+    def _write(self, items: list[list[Any]]) -> None:
+        text = b""
+        for item in items:
+            body = json.dumps(item).encode("ascii")
+            text += body + b" " + _check(body) + b"\n"
+            self._take(item)
+        os.write(self._fd, text)
+
+    def close(self) -> None:
+        """Close the file."""
+        os.close(self._fd)
+
+
+def _check(body: bytes) -> bytes:
+    return f"{zlib.crc32(body):08x}".encode("ascii")

@@ -1,0 +1,212 @@
+"""Carrying out a plan over as many connections as it takes, and over as many cuts as are bearable."""
+
+import json
+from collections.abc import Awaitable, Callable, Sequence
+from importlib import resources
+from typing import Any, TypeVar
+
+import anyio
+import anyio.to_thread
+
+from remote_gpu_trainer.errors import ConnectionCut, HostUnreachable, WaitExpired
+from remote_gpu_trainer.ports import Clock, RemoteHost
+from remote_gpu_trainer.transfer.landing import full_or_other
+from remote_gpu_trainer.transfer.limits import Progress, ProgressSink
+from remote_gpu_trainer.transfer.manifests import python
+from remote_gpu_trainer.transfer.plan import bundles
+from remote_gpu_trainer.transfer.receiver import Receiver, Shelf
+from remote_gpu_trainer.transfer.tasks import FileTask, Order
+
+HostFactory = Callable[[], Awaitable[RemoteHost]]
+CUTS = 6
+"""Connections in a row that may end without a single byte of progress."""
+LONGEST_PAUSE_S = 20.0
+FAR_S = 0.02
+"""Round trip in seconds from which one TCP connection may not fill the line."""
+TWO_FROM = 256 << 20
+REPORT_S = 0.5
+BROKEN = (ConnectionCut, HostUnreachable, WaitExpired)
+T = TypeVar("T")
+
+
+def far_sender() -> str:
+    """The program that the machine's Python runs."""
+    return resources.files("remote_gpu_trainer.transfer").joinpath("far_sender.py").read_text("utf-8")
+
+
+class Line:
+    """Connections to one machine, opened when needed and again after a cut."""
+
+    def __init__(self, factory: HostFactory, clock: Clock) -> None:
+        self._factory, self._clock = factory, clock
+        self._spare: list[RemoteHost] = []
+        self._lock = anyio.Lock()
+        self.fruitless = 0
+
+    async def take(self) -> RemoteHost:
+        """An unused connection, a new one when there is none."""
+        if self._spare:
+            return self._spare.pop()
+        async with self._lock:
+            return await self._factory()
+
+    def give_back(self, host: RemoteHost) -> None:
+        """Keep a working connection for the next use."""
+        self._spare.append(host)
+
+    async def use(self, work: Callable[[RemoteHost], Awaitable[T]]) -> T:
+        """Do something over a connection, anew after a cut.
+
+        Raises:
+            ConnectionCut: six times in a row.
+        """
+        while True:
+            host: RemoteHost | None = None
+            try:
+                host = await self.take()
+                done = await work(host)
+            except BROKEN as cut:
+                await drop(host)
+                await self.pause(cut)
+            except BaseException:
+                await drop(host)
+                raise
+            else:
+                self.give_back(host)
+                return done
+
+    async def pause(self, cut: Exception) -> None:
+        """Wait a little longer after every cut without progress; give up after some."""
+        self.fruitless += 1
+        if self.fruitless >= CUTS:
+            raise cut
+        await self._clock.sleep(min(LONGEST_PAUSE_S, 0.25 * 2**self.fruitless))
+
+    async def aclose(self) -> None:
+        """Close the unused connections."""
+        while self._spare:
+            await drop(self._spare.pop())
+
+
+async def drop(host: RemoteHost | None) -> None:
+    """Close a connection, whatever happens to the caller."""
+    if host is not None:
+        with anyio.CancelScope(shield=True):
+            await host.close()
+
+
+class Fetch:
+    """Fetches files; its counters go over all rounds of one copy."""
+
+    def __init__(self, line: Line, shelf: Shelf, clock: Clock, progress: ProgressSink | None) -> None:
+        self._line, self._shelf, self._clock, self._progress = line, shelf, clock, progress
+        self._began = clock.monotonic()
+        self._reported = -REPORT_S
+        self._total = self._files = self._kept = self._kept_files = 0
+        self._program = far_sender()
+
+    @property
+    def moved(self) -> int:
+        """Bytes of files that crossed the network."""
+        return self._shelf.counters.bytes
+
+    async def run(self, tasks: Sequence[FileTask]) -> None:
+        """Fetch everything that is open in these files.
+
+        Raises:
+            ConnectionCut: too many cuts in a row without progress.
+            LocalDiskFull: the disk has no room.
+            TransferError: the machine's stream is not what was asked for.
+        """
+        open_ = [task for task in tasks if task.open]
+        missing = sum(high - low for task in open_ for low, high in task.missing())
+        self._total = sum(task.entry.size for task in tasks)
+        self._files, self._kept_files = len(tasks), len(tasks) - len(open_) - self._shelf.counters.files
+        self._kept = self._total - missing - self.moved
+        while open_:
+            waiting = bundles(open_, await self._connections(missing))
+            await self._round(waiting)
+            open_ = [task for task in tasks if task.open]
+        self._report(last=True)
+
+    async def _connections(self, missing: int) -> int:
+        async def far(host: RemoteHost) -> bool:
+            return getattr(host, "round_trip_s", 0.0) >= FAR_S
+
+        return 2 if missing >= TWO_FROM and await self._line.use(far) else 1
+
+    async def _round(self, waiting: list[list[Order]]) -> None:
+        """Let up to two connections work the bundles off; a cut ends the round of that connection."""
+        cuts: list[Exception] = []
+        before = self.moved
+
+        async def work() -> None:
+            while waiting and not cuts:
+                if cut := await self._one(waiting.pop(0)):
+                    cuts.append(cut)
+
+        async with anyio.create_task_group() as group:
+            for _ in range(min(2, len(waiting))):
+                group.start_soon(work)
+        if self.moved > before:
+            self._line.fruitless = 0
+        if cuts:
+            await self._line.pause(cuts[0])
+
+    async def _one(self, orders: list[Order]) -> Exception | None:
+        receiver = Receiver(orders, self._shelf, self._count)
+        host: RemoteHost | None = None
+        try:
+            host = await self._line.take()
+            async with host.stream(python("-c", self._program), stdin=_written(orders)) as output:
+                async for data in output:
+                    await self._in_thread(receiver.feed, data)
+                    self._report()
+            await self._in_thread(receiver.end)
+        except BROKEN as cut:
+            await self._in_thread(receiver.abandon)
+            await drop(host)
+            return cut
+        except BaseException:
+            with anyio.CancelScope(shield=True):
+                await self._in_thread(receiver.abandon)
+            await drop(host)
+            raise
+        self._line.give_back(host)
+        return None
+
+    async def _in_thread(self, work: Callable[..., None], *arguments: Any) -> None:
+        try:
+            await anyio.to_thread.run_sync(work, *arguments)
+        except OSError as bad:
+            raise full_or_other(bad, self._shelf.landing.path) from bad
+
+    def _count(self, size: int) -> None:
+        with self._shelf.lock:
+            self._shelf.counters.bytes += size
+
+    def _report(self, *, last: bool = False) -> None:
+        now = self._clock.monotonic()
+        if self._progress is None or (now - self._reported < REPORT_S and not last):
+            return
+        self._reported = now
+        done = min(self._total, max(0, self._kept + self.moved))
+        rate = self.moved / max(now - self._began, 1e-3)
+        self._progress(
+            Progress(
+                bytes_done=done,
+                bytes_total=self._total,
+                files_done=min(self._files, max(0, self._kept_files + self._shelf.counters.files)),
+                files_total=self._files,
+                rate=rate,
+                eta_s=(self._total - done) / rate if rate else None,
+            )
+        )
+
+
+def _written(orders: Sequence[Order]) -> bytes:
+    lines = [
+        json.dumps([o.task.root, o.task.entry.path, o.offset, o.length, o.task.entry.size, o.task.entry.mtime_ns])
+        for o in orders
+    ]
+    return "\n".join(lines).encode("ascii")

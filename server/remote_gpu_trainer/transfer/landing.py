@@ -1,0 +1,170 @@
+"""Writing below one folder and nowhere else: every step is opened from its parent, and no link is followed."""
+
+import contextlib
+import ctypes
+import errno
+import hashlib
+import os
+import shutil
+import stat
+import sys
+from pathlib import Path
+from typing import Any
+
+from remote_gpu_trainer.errors import LocalDiskFull, TransferError, UnsafePath
+from remote_gpu_trainer.transfer.paths import PARTIAL_FOLDER, shown
+
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_PLAIN = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+MOST_HELD = 64
+
+
+class Landing:
+    """A destination, held open. Unfinished files live in its ``.rgt-partial``; finished ones are renamed out of it."""
+
+    def __init__(self, destination: Path) -> None:
+        self.path = destination.absolute()
+        self.path.mkdir(parents=True, exist_ok=True)
+        self._top = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        self._held: dict[str, int] = {}
+        try:
+            self.partials = self._enter(self._top, PARTIAL_FOLDER, PARTIAL_FOLDER)
+        except BaseException:
+            os.close(self._top)
+            raise
+
+    def close(self) -> None:
+        """Let go of the folders."""
+        for fd in (*self._held.values(), self.partials, self._top):
+            os.close(fd)
+        self._held.clear()
+
+    def free_bytes(self) -> int:
+        """Room that is left for an ordinary user."""
+        return shutil.disk_usage(self.path).free
+
+    def open_partial(self, name: str) -> int:
+        """A descriptor for an unfinished file, made when missing; the caller closes it."""
+        return os.open(name, os.O_RDWR | os.O_CREAT | _PLAIN, 0o600, dir_fd=self.partials)
+
+    def partial_size(self, name: str) -> int:
+        """Bytes of an unfinished file; 0 when there is none."""
+        with contextlib.suppress(FileNotFoundError):
+            seen = os.stat(name, dir_fd=self.partials, follow_symlinks=False)
+            return seen.st_blocks * 512
+        return 0
+
+    def drop_partial(self, name: str) -> None:
+        """Forget an unfinished file."""
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(name, dir_fd=self.partials)
+
+    def publish(self, partial: str, path: str) -> None:
+        """Give a finished, synced file its name; it takes the place of a plain file or link of that name at once.
+
+        Raises:
+            UnsafePath: a link or a file stands where a folder is needed, or a folder where the file goes.
+        """
+        folder, name = self._parent(path, make=True)
+        try:
+            os.rename(partial, name, src_dir_fd=self.partials, dst_dir_fd=folder)
+        except (IsADirectoryError, NotADirectoryError) as bad:
+            raise _in_the_way(path) from bad
+        except OSError as bad:
+            raise full_or_other(bad, self.path) from bad
+
+    def sync_folder(self, path: str) -> None:
+        """Make the name of a published file durable."""
+        os.fsync(self._parent(path, make=False)[0])
+
+    def sync_all(self) -> bool:
+        """Flush the destination's whole file system; False where this system cannot be asked to."""
+        if sys.platform != "linux":
+            return False
+        return bool(_libc().syncfs(self._top) == 0)
+
+    def look(self, path: str) -> os.stat_result | None:
+        """A plain file of that name, or None for anything else."""
+        try:
+            folder, name = self._parent(path, make=False)
+            seen = os.stat(name, dir_fd=folder, follow_symlinks=False)
+        except (OSError, UnsafePath):
+            return None
+        return seen if stat.S_ISREG(seen.st_mode) else None
+
+    def sha256(self, path: str) -> str | None:
+        """Hash of a plain file of that name, lower-case hex; None for anything else."""
+        try:
+            folder, name = self._parent(path, make=False)
+            fd = os.open(name, os.O_RDONLY | _PLAIN, dir_fd=folder)
+        except (OSError, UnsafePath):
+            return None
+        with os.fdopen(fd, "rb") as file:
+            if not stat.S_ISREG(os.fstat(fd).st_mode):
+                return None
+            return hashlib.file_digest(file, "sha256").hexdigest()
+
+    def _parent(self, path: str, *, make: bool) -> tuple[int, str]:
+        folder, _, name = path.rpartition("/")
+        if not folder:
+            return self._top, name
+        if (held := self._held.get(folder)) is not None:
+            return held, name
+        at = os.dup(self._top)
+        for part in folder.split("/"):
+            try:
+                inner = self._enter(at, part, path, make=make)
+            finally:
+                os.close(at)
+            at = inner
+        if len(self._held) >= MOST_HELD:
+            os.close(self._held.pop(next(iter(self._held))))
+        self._held[folder] = at
+        return at, name
+
+    def _enter(self, at: int, part: str, path: str, *, make: bool = True) -> int:
+        if make:
+            try:
+                os.mkdir(part, 0o755, dir_fd=at)
+            except FileExistsError:
+                pass
+            except OSError as bad:
+                raise full_or_other(bad, self.path) from bad
+        try:
+            return os.open(part, _FOLDER, dir_fd=at)
+        except OSError as bad:
+            if bad.errno in (errno.ELOOP, errno.ENOTDIR):
+                raise _in_the_way(path) from bad
+            raise
+
+
+def full_or_other(bad: OSError, where: Path) -> TransferError:
+    """The error of this package for a failed local write."""
+    if bad.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return LocalDiskFull(
+            f"no room is left under {where}",
+            next_step="make room or choose another destination, then call copy_out again: it goes on from here",
+            effect="What had arrived is kept as unfinished; no finished file was touched.",
+        )
+    return TransferError(
+        f"writing under {where} failed: {bad.strerror}",
+        next_step="check the destination, then call copy_out again: it goes on from here",
+        effect="No finished file was touched.",
+    )
+
+
+def _in_the_way(path: str) -> UnsafePath:
+    return UnsafePath(
+        f"a link, file or folder is in the way of {shown(path)}",
+        next_step="move it away or choose an empty destination",
+        effect="It was not followed or changed.",
+    )
+
+
+_loaded: list[Any] = []
+
+
+def _libc() -> Any:
+    if not _loaded:
+        _loaded.append(ctypes.CDLL(None, use_errno=True))
+    return _loaded[0]

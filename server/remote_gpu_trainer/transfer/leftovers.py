@@ -1,0 +1,54 @@
+"""What stays behind on the data disk when only some paths are copied."""
+
+from collections.abc import Sequence
+
+from remote_gpu_trainer.domain.artifacts import EntryKind, SkippedEntry
+from remote_gpu_trainer.errors import LimitExceeded, RemoteCommandFailed
+from remote_gpu_trainer.ports import RemoteHost
+from remote_gpu_trainer.transfer.limits import CopyLimits
+from remote_gpu_trainer.transfer.manifests import read_roster
+from remote_gpu_trainer.transfer.paths import shown
+
+DATA_DISK = "/workspace"
+OURS = f"{DATA_DISK}/.rgt"
+MOST_NAMED = 200
+REASON = "outside the copied paths"
+
+
+async def left_behind(
+    host: RemoteHost, roots: Sequence[str], *, script: bytes, limits: CopyLimits
+) -> tuple[SkippedEntry, ...]:
+    """Files of the data disk outside the roots, largest first; beyond 200 a last entry sums up the others.
+
+    A disk that cannot be listed is one entry that says so: unknown is not nothing.
+    """
+    try:
+        roster = await read_roster(host, [DATA_DISK], script=script, hash_files=False, limits=limits)
+    except (RemoteCommandFailed, LimitExceeded) as bad:
+        return (SkippedEntry(path=DATA_DISK, size=0, reason=f"what lies there is unknown: {bad.message}"),)
+    if 0 in roster.unreadable:
+        return (SkippedEntry(path=DATA_DISK, size=0, reason=f"what lies there is unknown: {roster.unreadable[0]}"),)
+    manifest = roster.manifests[0]
+    covered = (*roots, OURS)
+    found = [
+        SkippedEntry(path=shown(path), size=entry.size, reason=REASON)
+        for entry in manifest.entries
+        if entry.kind is not EntryKind.DIRECTORY and not _inside(path := f"{DATA_DISK}/{entry.path}", covered)
+    ]
+    found += [
+        entry.model_copy(update={"path": path, "reason": f"{REASON}; {entry.reason}"})
+        for _, entry in roster.skipped
+        if not _inside(path := f"{DATA_DISK}/{entry.path}", covered)
+    ]
+    found.sort(key=lambda entry: (-entry.size, entry.path))
+    named, rest = found[:MOST_NAMED], found[MOST_NAMED:]
+    if rest:
+        size = sum(entry.size for entry in rest)
+        named.append(SkippedEntry(path=f"{DATA_DISK} ({len(rest):,} more)", size=size, reason=REASON))
+    if manifest.truncated:
+        named.append(SkippedEntry(path=DATA_DISK, size=0, reason="the list of what lies there is not complete"))
+    return tuple(named)
+
+
+def _inside(path: str, folders: Sequence[str]) -> bool:
+    return any(path == folder or path.startswith(f"{folder}/") for folder in folders)

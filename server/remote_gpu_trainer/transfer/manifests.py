@@ -1,0 +1,72 @@
+"""Asking a machine what it holds."""
+
+from collections.abc import Sequence
+
+from remote_gpu_trainer.domain.artifacts import Manifest
+from remote_gpu_trainer.errors import InvalidRequest, RemoteCommandFailed
+from remote_gpu_trainer.ports import RemoteHost
+from remote_gpu_trainer.transfer.limits import CopyLimits
+from remote_gpu_trainer.transfer.roster import Roster
+
+FIND_PYTHON = (
+    'p=$(command -v python3 || command -v python) || { echo no python on this machine >&2; exit 127; }; exec "$p" "$@"'
+)
+
+
+def python(*arguments: str) -> list[str]:
+    """A command that runs the machine's Python, by whichever name it goes."""
+    return ["sh", "-c", FIND_PYTHON, "sh", *arguments]
+
+
+async def read_roster(
+    host: RemoteHost, roots: Sequence[str], *, script: bytes, hash_files: bool, limits: CopyLimits
+) -> Roster:
+    """Lists of the roots, with what could not be listed.
+
+    Raises:
+        InvalidRequest: a root is not an absolute, plain path.
+        RemoteCommandFailed: the machine has no Python, or its list is malformed.
+        LimitExceeded: a list is longer than the limits.
+        ConnectionCut: the connection ended first.
+    """
+    for root in roots:
+        if not root.startswith("/") or "\0" in root or ".." in root.split("/"):
+            raise InvalidRequest(
+                f"{root!r} is no absolute path without '..'",
+                next_step="name folders such as /workspace/out",
+                effect="Nothing was copied.",
+            )
+    roster = Roster(list(roots), max_entries=limits.max_entries, max_depth=limits.max_depth)
+    arguments = [word for root in roots for word in ("--root", root)]
+    arguments += ["--max-entries", str(limits.max_entries), "--max-depth", str(limits.max_depth)]
+    arguments += ["--hash"] if hash_files else []
+    async with host.stream(python("-", *arguments), stdin=script) as output:
+        async for data in output:
+            roster.feed(data)
+    roster.end()
+    return roster
+
+
+async def read_manifest(
+    host: RemoteHost, roots: Sequence[str], *, hash: bool, limits: CopyLimits, manifest_script: bytes
+) -> list[Manifest]:
+    """One manifest for each root, in their order; everything in it is the machine's claim.
+
+    Args:
+        host: Where to ask.
+        roots: Absolute folders.
+        hash: Whether the machine reads and hashes every file.
+        limits: Entries and depth.
+        manifest_script: The content of ``scripts/manifest.py``; it is piped to the machine's Python.
+
+    Raises:
+        RemoteCommandFailed: a root cannot be listed, there is no Python, or the list is malformed.
+    """
+    roster = await read_roster(host, roots, script=manifest_script, hash_files=hash, limits=limits)
+    for number, reason in roster.unreadable.items():
+        raise RemoteCommandFailed(
+            f"{roots[number]} cannot be listed: {reason}",
+            next_step="check the path with read_logs or the job's settings",
+            effect="Nothing was concluded about it.",
+        )
+    return roster.manifests

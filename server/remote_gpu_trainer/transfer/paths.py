@@ -1,0 +1,95 @@
+"""Whether a name from a stranger may become a name on this disk."""
+
+import re
+import unicodedata
+
+PARTIAL_FOLDER = ".rgt-partial"
+"""Where unfinished files live below a destination; no remote name may reach into it."""
+MOST_NAME_BYTES = 255
+MOST_PATH_BYTES = 1024
+_RESERVED = re.compile(r"(?:con|prn|aux|nul|conin\$|conout\$|clock\$|com[0-9¹²³]|lpt[0-9¹²³])(?:\..*)?", re.IGNORECASE)
+_HIDDEN = {
+    "Cc": "a control character",
+    "Cf": "an invisible or direction-changing character",
+    "Cs": "half of a surrogate pair",
+    "Co": "a private-use character",
+    "Cn": "an unassigned character",
+    "Zl": "a line separator",
+    "Zp": "a paragraph separator",
+}
+
+
+def unsafe_reason(path: str, *, max_depth: int = 64) -> str | None:
+    """Why a relative POSIX path may not be written below a destination; None when it may.
+
+    Args:
+        path: As the machine names it.
+        max_depth: Components that are allowed, the file's own name included.
+    """
+    if not path:
+        return "an empty name"
+    if path.startswith("/"):
+        return "an absolute path"
+    if "\\" in path:
+        return "a backslash, which some systems take for a folder's end"
+    for character in path:
+        if character >= "\x7f" or character < " ":
+            kind = unicodedata.category(character)
+            if kind in _HIDDEN:
+                return f"{_HIDDEN[kind]} (U+{ord(character):04X})"
+    if len(path.encode()) > MOST_PATH_BYTES:
+        return f"longer than {MOST_PATH_BYTES} bytes"
+    parts = path.split("/")
+    if len(parts) > max_depth:
+        return f"deeper than {max_depth} folders"
+    return next((reason for reason in map(_part_reason, parts) if reason), None) or (
+        f"{PARTIAL_FOLDER} is where unfinished files live" if collision_key(parts[0]) == PARTIAL_FOLDER else None
+    )
+
+
+def _part_reason(part: str) -> str | None:
+    if part in ("", ".", ".."):
+        return f"a component that is {part!r}"
+    if len(part.encode()) > MOST_NAME_BYTES:
+        return f"a name longer than {MOST_NAME_BYTES} bytes"
+    if part != part.strip() or part.endswith("."):
+        return "a name that begins or ends with a space, or ends with a dot"
+    if _RESERVED.fullmatch(part):
+        return f"{part[:20]!r} is a device's name on Windows"
+    return None
+
+
+def collision_key(path: str) -> str:
+    """Equal for names that some file system takes for one: case is folded and Unicode is composed."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFKD", path).casefold())
+
+
+def shown(path: str) -> str:
+    """A stranger's name for a reader: escaped, at most 200 characters."""
+    text = "".join(
+        c if c.isprintable() and unicodedata.category(c) not in _HIDDEN else c.encode("unicode_escape").decode("ascii")
+        for c in path[:400]
+    )
+    return text if len(text) <= 200 else f"{text[:197]}..."
+
+
+class Roll:
+    """Names that were already taken below one destination."""
+
+    def __init__(self) -> None:
+        self._taken: dict[str, tuple[str, bool]] = {}
+
+    def take(self, path: str) -> str | None:
+        """Take a file's name; or say with what it collides, and take nothing."""
+        parts = path.split("/")
+        wanted: dict[str, tuple[str, bool]] = {}
+        for end in range(1, len(parts) + 1):
+            name, is_file = "/".join(parts[:end]), end == len(parts)
+            key = collision_key(name)
+            taken = self._taken.get(key)
+            if taken is None:
+                wanted[key] = (name, is_file)
+            elif taken != (name, False) or is_file:
+                return f"collides with {shown(taken[0])}"
+        self._taken.update(wanted)
+        return None

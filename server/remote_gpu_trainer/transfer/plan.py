@@ -1,0 +1,92 @@
+"""From the machine's list to the files that will be fetched, with everything else named."""
+
+from collections.abc import Sequence
+
+from remote_gpu_trainer.domain.artifacts import EntryKind, Manifest, SkippedEntry
+from remote_gpu_trainer.domain.ids import LeaseId
+from remote_gpu_trainer.domain.units import show_bytes
+from remote_gpu_trainer.errors import LimitExceeded, LocalDiskFull
+from remote_gpu_trainer.transfer.landing import Landing
+from remote_gpu_trainer.transfer.limits import CopyLimits
+from remote_gpu_trainer.transfer.paths import Roll, shown, unsafe_reason
+from remote_gpu_trainer.transfer.tasks import FileTask, Order
+
+BUNDLE_BYTES = 2 << 30
+BUNDLE_FILES = 20_000
+
+
+def plan_files(
+    manifests: Sequence[Manifest], prefixes: Sequence[str], lease: LeaseId, limits: CopyLimits
+) -> tuple[list[FileTask], list[SkippedEntry]]:
+    """Files to fetch, ordered by path, and what will not be fetched.
+
+    Raises:
+        LimitExceeded: the files are more, or larger, than the limits.
+    """
+    tasks: list[FileTask] = []
+    skipped: list[SkippedEntry] = []
+    roll = Roll()
+    for manifest, prefix in zip(manifests, prefixes, strict=True):
+        for entry in manifest.entries:
+            if entry.kind is EntryKind.DIRECTORY:
+                continue
+            path = prefix + entry.path
+            reason = (
+                f"a {entry.kind.value}, which is never copied"
+                if entry.kind is not EntryKind.FILE
+                else unsafe_reason(path, max_depth=limits.max_depth + 1) or roll.take(path)
+            )
+            if reason:
+                skipped.append(SkippedEntry(path=shown(path), size=entry.size, reason=reason))
+            else:
+                tasks.append(FileTask(manifest.root, entry, path, f"{lease}:{manifest.root}"))
+    demand_within(tasks, limits)
+    return tasks, skipped
+
+
+def demand_within(tasks: Sequence[FileTask], limits: CopyLimits) -> None:
+    """Hold a copy to the policy before its first byte.
+
+    Raises:
+        LimitExceeded: too many files or bytes.
+    """
+    total = sum(task.entry.size for task in tasks)
+    if len(tasks) > limits.max_files or total > limits.max_bytes:
+        raise LimitExceeded(
+            f"{len(tasks):,} files with {show_bytes(total)} were listed; the policy allows {limits.max_files:,} files "
+            f"with {show_bytes(limits.max_bytes)}",
+            next_step="name narrower paths, or ask the person to raise the limits in policy.toml",
+            effect="Nothing was copied.",
+        )
+
+
+def demand_room(tasks: Sequence[FileTask], landing: Landing, limits: CopyLimits) -> None:
+    """See before the first byte whether the rest fits on the disk.
+
+    Raises:
+        LocalDiskFull: it does not.
+    """
+    need = sum(max(0, t.entry.size - landing.partial_size(t.key)) for t in tasks if t.open)
+    free = landing.free_bytes() - limits.keep_free_bytes
+    if need > free:
+        raise LocalDiskFull(
+            f"{show_bytes(need)} are still to come and {show_bytes(max(0, free))} may be used at {landing.path}",
+            next_step="make room or choose another destination",
+            effect="Nothing was copied.",
+        )
+
+
+def bundles(tasks: Sequence[FileTask], connections: int) -> list[list[Order]]:
+    """All missing ranges in parts of about equal bytes, each for one command on the machine."""
+    orders = [order for task in tasks if task.open for order in task.orders()]
+    total = sum(order.length for order in orders)
+    share = min(BUNDLE_BYTES, max(64 << 20, total // connections + 1))
+    parts: list[list[Order]] = []
+    size = 0
+    for order in orders:
+        if not parts or size >= share or len(parts[-1]) >= BUNDLE_FILES:
+            parts.append([])
+            size = 0
+        parts[-1].append(order)
+        size += order.length
+    return parts

@@ -1,0 +1,188 @@
+"""Bringing results home: list, fetch, look again, and say what was left."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import aclosing
+from pathlib import Path
+
+import anyio.to_thread
+
+from remote_gpu_trainer.domain.artifacts import CopyReceipt, Manifest, ManifestEntry, Route, SkippedEntry
+from remote_gpu_trainer.domain.ids import CopyId, InstanceId, LeaseId
+from remote_gpu_trainer.domain.units import GB, Usd, UsdPerGB
+from remote_gpu_trainer.errors import InvalidRequest
+from remote_gpu_trainer.ports import Clock, RemoteHost
+from remote_gpu_trainer.transfer.chunks import ChunkMap
+from remote_gpu_trainer.transfer.fetch import Fetch, Line
+from remote_gpu_trainer.transfer.landing import Landing
+from remote_gpu_trainer.transfer.leftovers import left_behind
+from remote_gpu_trainer.transfer.limits import CopyLimits, ProgressSink
+from remote_gpu_trainer.transfer.manifests import read_roster
+from remote_gpu_trainer.transfer.paths import shown
+from remote_gpu_trainer.transfer.plan import demand_room, demand_within, plan_files
+from remote_gpu_trainer.transfer.receiver import Shelf
+from remote_gpu_trainer.transfer.roots import plain_roots, prefixes
+from remote_gpu_trainer.transfer.roster import Roster
+from remote_gpu_trainer.transfer.tasks import FileTask, recall
+
+ROUNDS = 3
+"""How often a file that keeps changing is copied anew before it is named as such."""
+
+
+async def pull(
+    host_factory: Callable[[], Awaitable[RemoteHost]],
+    *,
+    roots: Sequence[str],
+    destination: Path,
+    lease: LeaseId,
+    instance_id: InstanceId,
+    route: Route,
+    route_reason: str,
+    egress_usd_per_gb: UsdPerGB | None,
+    limits: CopyLimits,
+    clock: Clock,
+    progress: ProgressSink | None,
+    copy_id: CopyId,
+    manifest_script: bytes,
+) -> CopyReceipt:
+    """Copy the regular files below ``roots`` to ``destination``, and prove each byte by the hash that was sent with it.
+
+    A single root lands as the destination itself, several below it by their last names. Unfinished files stay in
+    ``destination/.rgt-partial`` and a later call with the same lease goes on from them. A cut, a cancel or an error
+    leaves only whole, durable files under their names.
+
+    Args:
+        host_factory: Opens a connection; called again after a cut, so it should look up the endpoints anew.
+        roots: Absolute folders on the machine.
+        destination: Local folder; made when missing.
+        lease: Whose files they are; nothing is resumed over from another lease's.
+        instance_id: For the receipt.
+        route: How the bytes travel, for the receipt.
+        route_reason: Why, for the receipt.
+        egress_usd_per_gb: The host's price for 10^9 bytes, None when the offer names none.
+        limits: Of the policy.
+        clock: Time.
+        progress: Told at most twice a second, from the event loop.
+        copy_id: Name of the receipt.
+        manifest_script: Content of ``scripts/manifest.py``.
+
+    Raises:
+        InvalidRequest: the roots are not absolute plain paths, or one cannot be listed.
+        LimitExceeded: more than the policy allows. Nothing was copied.
+        LocalDiskFull: no room.
+        UnsafePath: something at the destination is in the way of the folder for unfinished files.
+        TransferError: the machine's stream is not what was asked for.
+        HostError: no connection, too many cuts in a row, another host key, or no Python there.
+    """
+    started, wanted = clock.now(), plain_roots(roots)
+    places = prefixes(wanted)
+    line = Line(host_factory, clock)
+
+    async def ask(host: RemoteHost) -> Roster:
+        return await read_roster(host, wanted, script=manifest_script, hash_files=False, limits=limits)
+
+    async with aclosing(line):
+        roster = await line.use(ask)
+        _demand_listed(wanted, roster)
+        tasks, skipped = plan_files(roster.manifests, places, lease, limits)
+        skipped += [_placed(places[number], entry) for number, entry in roster.skipped]
+        landing = Landing(destination)
+        chunks = ChunkMap(landing)
+        try:
+            await anyio.to_thread.run_sync(_recall, tasks, landing, chunks)
+            demand_room(tasks, landing, limits)
+            fetch = Fetch(line, Shelf(landing, chunks), clock, progress)
+            for last in [*[False] * (ROUNDS - 1), True]:
+                await fetch.run(tasks)
+                roster = await line.use(ask)
+                if not _settle(tasks, roster, places, lease, limits, last=last):
+                    break
+                demand_room(tasks, landing, limits)
+        finally:
+            chunks.close()
+            landing.close()
+
+        async def look(host: RemoteHost) -> tuple[SkippedEntry, ...]:
+            return await left_behind(host, wanted, script=manifest_script, limits=limits)
+
+        left = await line.use(look)
+    skipped += [SkippedEntry(path=shown(t.path), size=t.entry.size, reason=t.failed) for t in tasks if t.failed]
+    return CopyReceipt(
+        copy_id=copy_id,
+        lease=lease,
+        instance_id=instance_id,
+        roots=tuple(wanted),
+        destination=str(landing.path),
+        route=route,
+        route_reason=route_reason,
+        manifest=_copied(wanted, tasks, roster),
+        skipped=tuple(sorted(skipped, key=lambda entry: (-entry.size, entry.path))),
+        not_copied=left,
+        bytes_transferred=fetch.moved,
+        started_at=started,
+        finished_at=clock.now(),
+        cost=None if egress_usd_per_gb is None else Usd(fetch.moved / GB * egress_usd_per_gb),
+    )
+
+
+def _recall(tasks: list[FileTask], landing: Landing, chunks: ChunkMap) -> None:
+    for task in tasks:
+        recall(task, landing, chunks)
+
+
+def _demand_listed(roots: Sequence[str], roster: Roster) -> None:
+    for number, reason in roster.unreadable.items():
+        raise InvalidRequest(
+            f"{roots[number]} cannot be listed on the machine: {reason}",
+            next_step="check the path; results are where the job was told to write them",
+            effect="Nothing was copied.",
+        )
+
+
+def _settle(
+    tasks: list[FileTask], roster: Roster, places: Sequence[str], lease: LeaseId, limits: CopyLimits, *, last: bool
+) -> bool:
+    """Compare what was fetched with the list as it is now. Returns whether another round is needed.
+
+    Files that changed are opened anew and new files are added; in the last round they are named instead.
+    """
+    fresh, _ = plan_files(roster.manifests, places, lease, limits)
+    now = {task.path: task for task in fresh}
+    again = False
+    for task in tasks:
+        current = now.pop(task.path, None)
+        if current is None:
+            if task.sha256 is None:
+                task.failed = "it vanished while it was copied"
+            continue
+        if task.failed is not None or not (_moved(task.entry, current.entry) or task.changed):
+            continue
+        if last:
+            task.sha256, task.failed = None, f"it changed during each of {ROUNDS} copies"
+        else:
+            task.restart(current.entry)
+            again = True
+    for task in now.values():
+        task.failed = "it appeared while the last copy ran" if last else None
+        tasks.append(task)
+        again = again or not last
+    demand_within(tasks, limits)
+    return again
+
+
+def _moved(before: ManifestEntry, after: ManifestEntry) -> bool:
+    return (before.size, before.mtime_ns) != (after.size, after.mtime_ns)
+
+
+def _placed(prefix: str, entry: SkippedEntry) -> SkippedEntry:
+    return entry.model_copy(update={"path": f"{prefix}{entry.path}"})
+
+
+def _copied(roots: Sequence[str], tasks: Sequence[FileTask], roster: Roster) -> Manifest:
+    entries = [
+        task.entry.model_copy(update={"path": task.path, "sha256": task.sha256}) for task in tasks if task.sha256
+    ]
+    return Manifest(
+        root=roots[0] if len(roots) == 1 else "/",
+        entries=tuple(sorted(entries, key=lambda entry: entry.path)),
+        truncated=any(manifest.truncated for manifest in roster.manifests),
+    )

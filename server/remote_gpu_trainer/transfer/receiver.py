@@ -1,0 +1,253 @@
+"""Takes the framed stream of one connection apart, and puts every byte where it belongs."""
+
+import hashlib
+import os
+import struct
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import cast
+
+from remote_gpu_trainer.errors import TransferError, UnsafePath
+from remote_gpu_trainer.transfer.chunks import ChunkMap, Finished, Piece
+from remote_gpu_trainer.transfer.landing import Landing, full_or_other
+from remote_gpu_trainer.transfer.paths import shown
+from remote_gpu_trainer.transfer.tasks import SMALL, FileTask, Order
+
+HEADER = struct.Struct(">IBQ")
+TAIL = 33
+MOST_REASON = 200
+BATCH_FILES = 1024
+BATCH_BYTES = 64 << 20
+
+
+@dataclass
+class Counters:
+    """Shared by all connections of a copy; guarded by the lock of its shelf."""
+
+    bytes: int = 0
+    files: int = 0
+
+
+class Shelf:
+    """Where all connections of one copy put what they get."""
+
+    def __init__(self, landing: Landing, chunks: ChunkMap) -> None:
+        self.landing, self.chunks = landing, chunks
+        self.counters = Counters()
+        self.lock = threading.RLock()
+        self._ready: list[tuple[FileTask, str]] = []
+        self._ready_bytes = 0
+
+    def keep(self, task: FileTask, offset: int, digest: str, length: int) -> None:
+        """Note a range that is on the disk, and finish the file when it was the last."""
+        with self.lock:
+            task.add(offset, offset + length)
+            self.chunks.add_piece(task.key, Piece(offset=offset, length=length, sha256=digest))
+            if task.missing():
+                return
+            fd = self.landing.open_partial(task.key)
+            try:
+                whole = task.hash_rest(fd)
+                os.truncate(fd, task.entry.size)
+                _date(fd, task.entry.mtime_ns)
+                os.fsync(fd)
+            finally:
+                os.close(fd)
+            self._publish([(task, whole)])
+
+    def keep_small(self, task: FileTask, content: memoryview, digest: str) -> None:
+        """Write a whole small file; it gets its name with the next batch."""
+        fd = self.landing.open_partial(task.key)
+        try:
+            os.truncate(fd, 0)
+            _write(fd, content, 0)
+            _date(fd, task.entry.mtime_ns)
+        finally:
+            os.close(fd)
+        with self.lock:
+            self._ready.append((task, digest))
+            self._ready_bytes += len(content)
+            if len(self._ready) >= BATCH_FILES or self._ready_bytes >= BATCH_BYTES:
+                self.flush()
+
+    def flush(self) -> None:
+        """Make all waiting small files durable, and name them."""
+        with self.lock:
+            ready, self._ready, self._ready_bytes = self._ready, [], 0
+            if not ready:
+                return
+            if len(ready) < 8 or not self.landing.sync_all():
+                for task, _ in ready:
+                    fd = self.landing.open_partial(task.key)
+                    try:
+                        os.fsync(fd)
+                    finally:
+                        os.close(fd)
+            self._publish(ready)
+
+    def _publish(self, ready: list[tuple[FileTask, str]]) -> None:
+        done: list[tuple[str, str, Finished]] = []
+        folders: dict[str, str] = {}
+        for task, digest in ready:
+            try:
+                self.landing.publish(task.key, task.path)
+            except UnsafePath as bad:
+                self.landing.drop_partial(task.key)
+                task.failed = bad.message
+                continue
+            task.sha256 = digest
+            folders[task.path.rpartition("/")[0]] = task.path
+            size, mtime_ns = task.entry.size, task.entry.mtime_ns
+            finished = Finished(source=task.source, size=size, mtime_ns=mtime_ns, sha256=digest)
+            done.append((task.path, task.key, finished))
+        for path in folders.values():
+            self.landing.sync_folder(path)
+        self.chunks.finish(done)
+        self.counters.files += len(done)
+
+
+class Receiver:
+    """One connection's stream: answers to the orders, in their order. Not thread-safe; called from one at a time."""
+
+    def __init__(self, orders: Sequence[Order], shelf: Shelf, moved: Callable[[int], None]) -> None:
+        self._orders, self._shelf, self._moved = orders, shelf, moved
+        self._number = 0
+        self._rest = b""
+        self._left = 0
+        self._at = 0
+        self._status: int | None = None
+        self._digest = hashlib.sha256()
+        self._fd = -1
+        self._small = bytearray()
+
+    def feed(self, data: bytes) -> None:
+        """Take the next bytes of the stream.
+
+        Raises:
+            TransferError: they are not the answer to what was asked.
+            LocalDiskFull: there is no room.
+        """
+        view = memoryview(self._rest + data if self._rest else data)
+        self._rest = b""
+        while view:
+            if self._status == 0 and self._left:
+                view = self._body(view)
+                continue
+            need = HEADER.size if self._status is None else (TAIL if self._status == 0 else self._left)
+            if len(view) < need:
+                self._rest = bytes(view)
+                return
+            piece, view = view[:need], view[need:]
+            if self._status is None:
+                self._head(piece)
+            elif self._status == 0:
+                self._tail(bytes(piece))
+            else:
+                self._refusal(bytes(piece))
+
+    def end(self) -> None:
+        """Say that the stream ended by itself.
+
+        Raises:
+            TransferError: answers are missing.
+        """
+        self._shelf.flush()
+        if self._number < len(self._orders) or self._rest or self._status is not None:
+            raise _wrong(f"it ended after {self._number} of {len(self._orders)} answers")
+
+    def abandon(self) -> None:
+        """Keep what has arrived of a range that was cut, and close what is open."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+            order = self._orders[self._number]
+            if self._at:
+                self._shelf.keep(order.task, order.offset, self._digest.hexdigest(), self._at)
+        self._shelf.flush()
+
+    def _head(self, piece: memoryview) -> None:
+        number, status, length = cast(tuple[int, int, int], HEADER.unpack(piece))
+        if number != self._number or number >= len(self._orders) or status not in (0, 1):
+            raise _wrong(f"answer {number} with status {status} where {self._number} of {len(self._orders)} is due")
+        order = self._orders[number]
+        if (status == 0 and length != order.length) or (status == 1 and length > MOST_REASON):
+            raise _wrong(f"{length} bytes for {shown(order.task.path)} where {order.length} were asked for")
+        self._status, self._left, self._at, self._digest = status, length, 0, hashlib.sha256()
+        if status == 1 and not length:
+            self._refusal(b"")
+        elif status == 0:
+            self._small.clear()
+            if order.task.entry.size > SMALL:
+                self._fd = self._shelf.landing.open_partial(order.task.key)
+
+    def _body(self, view: memoryview) -> memoryview:
+        order = self._orders[self._number]
+        piece, rest = view[: self._left], view[self._left :]
+        self._digest.update(piece)
+        if self._fd >= 0:
+            try:
+                _write(self._fd, piece, order.offset + self._at)
+            except OSError as bad:
+                raise full_or_other(bad, self._shelf.landing.path) from bad
+            order.task.hash_up(order.offset + self._at, piece)
+        else:
+            self._small += piece
+        self._at += len(piece)
+        self._left -= len(piece)
+        self._moved(len(piece))
+        return rest
+
+    def _tail(self, tail: bytes) -> None:
+        order, task = self._orders[self._number], self._orders[self._number].task
+        digest, stable = self._digest.hexdigest(), tail[32] == 1
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+        if not stable:
+            task.changed = True
+        elif self._digest.digest() != tail[:32]:
+            raise _wrong(f"bytes {order.offset} to {order.offset + order.length} of {shown(task.path)} are not its own")
+        elif task.changed or task.failed is not None:
+            pass  # an earlier range said so already
+        elif task.entry.size > SMALL:
+            self._shelf.keep(task, order.offset, digest, order.length)
+        else:
+            try:
+                self._shelf.keep_small(task, memoryview(self._small), digest)
+            except OSError as bad:
+                raise full_or_other(bad, self._shelf.landing.path) from bad
+        self._next()
+
+    def _refusal(self, reason: bytes) -> None:
+        text = shown(reason.decode("utf-8", "replace"))
+        task = self._orders[self._number].task
+        if "changed since" in text:
+            task.changed = True
+        elif not task.changed:
+            task.failed = f"the machine could not read it: {text}"
+        self._next()
+
+    def _next(self) -> None:
+        self._number, self._status, self._left = self._number + 1, None, 0
+
+
+def _write(fd: int, data: memoryview, offset: int) -> None:
+    while data:
+        done = os.pwrite(fd, data, offset)
+        data, offset = data[done:], offset + done
+
+
+def _date(fd: int, mtime_ns: int) -> None:
+    try:
+        os.utime(fd, ns=(mtime_ns, mtime_ns))
+    except (OSError, OverflowError):
+        return  # a time that this file system cannot hold; the receipt keeps the machine's
+
+
+def _wrong(what: str) -> TransferError:
+    return TransferError(
+        f"the machine sent something else than was asked: {what}",
+        next_step="treat the machine as broken or hostile; repeat once, then take the bucket or another route",
+        effect="No finished file was touched.",
+    )

@@ -1,0 +1,149 @@
+"""The machine's own list of its files, read as what it is: a stranger's claim."""
+
+import hashlib
+import json
+import re
+from typing import Any, cast
+
+from remote_gpu_trainer.domain.artifacts import EntryKind, Manifest, ManifestEntry, SkippedEntry
+from remote_gpu_trainer.errors import LimitExceeded, RemoteCommandFailed
+from remote_gpu_trainer.transfer.paths import shown, unsafe_reason
+
+MOST_LINE = 64 << 10
+MOST_NUMBER = 1 << 62
+_HASH = re.compile(r"[0-9a-f]{64}")
+_KINDS = {kind.value: kind for kind in EntryKind}
+
+
+class Roster:
+    """Takes the output of ``scripts/manifest.py`` in pieces; holds no more than its limits."""
+
+    def __init__(self, roots: list[str], *, max_entries: int, max_depth: int) -> None:
+        self._roots, self._max_entries, self._max_depth = roots, max_entries, max_depth
+        self._rest = b""
+        self._entries: list[ManifestEntry] = []
+        self._digest = hashlib.sha256()
+        self._in_root = False
+        self._lines = self._seen = 0
+        self.manifests: list[Manifest] = []
+        self.skipped: list[tuple[int, SkippedEntry]] = []
+        """Number of the root, and the entry whose name or list line cannot be used."""
+        self.unreadable: dict[int, str] = {}
+        """Roots that could not be listed at all, with the machine's reason."""
+
+    def feed(self, data: bytes) -> None:
+        """Take the next bytes.
+
+        Raises:
+            RemoteCommandFailed: the list is not what the builder writes.
+            LimitExceeded: it names more than ``max_entries``.
+        """
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        if len(self._rest) > MOST_LINE:
+            raise _malformed("a line without end")
+        for line in lines:
+            self._line(line)
+
+    def end(self) -> None:
+        """Say that nothing more comes.
+
+        Raises:
+            RemoteCommandFailed: the list ends early.
+        """
+        if self._rest or self._in_root or len(self.manifests) != len(self._roots):
+            raise _malformed(f"it ends early, in list {len(self.manifests) + 1} of {len(self._roots)}")
+
+    def _line(self, line: bytes) -> None:
+        if len(line) > MOST_LINE:
+            raise _malformed("a line without end")
+        try:
+            item: Any = json.loads(line)
+        except (ValueError, RecursionError) as bad:
+            raise _malformed("a line that is no JSON") from bad
+        if not isinstance(item, dict):
+            raise _malformed("a line that is no object")
+        fields = cast(dict[str, Any], item)
+        if "rgt_manifest" in fields:
+            self._open(fields)
+        elif not self._in_root:
+            raise _malformed("entries before a header")
+        elif "entries" in fields and "truncated" in fields:
+            self._close(fields)
+        else:
+            self._entry(fields, line)
+
+    def _open(self, fields: dict[str, Any]) -> None:
+        if self._in_root or len(self.manifests) >= len(self._roots) or fields["rgt_manifest"] != 1:
+            raise _malformed("a header that nobody expects")
+        self._in_root, self._lines, self._entries, self._digest = True, 0, [], hashlib.sha256()
+
+    def _close(self, fields: dict[str, Any]) -> None:
+        number = len(self.manifests)
+        if number not in self.unreadable and (
+            fields["entries"] != self._lines or fields.get("digest") != self._digest.hexdigest()
+        ):
+            raise _malformed("its own sum does not fit its entries")
+        self._entries.sort(key=lambda entry: entry.path)
+        self.manifests.append(
+            Manifest(root=self._roots[number], entries=tuple(self._entries), truncated=fields["truncated"] is not False)
+        )
+        self._in_root = False
+
+    def _entry(self, fields: dict[str, Any], line: bytes) -> None:
+        self._seen, self._lines = self._seen + 1, self._lines + 1
+        if self._seen > self._max_entries:
+            raise LimitExceeded(
+                f"the machine lists more than {self._max_entries:,} entries",
+                next_step="name narrower paths, or pack small files into archives on the machine",
+                effect="Nothing was copied.",
+            )
+        self._digest.update(line + b"\n")
+        number, path = len(self.manifests), fields.get("path")
+        if not isinstance(path, str):
+            self._skip(f"<name {self._lines} is not UTF-8>", _number(fields, "size") or 0, "its name is not UTF-8")
+        elif "error" in fields:
+            reason = shown(str(fields["error"]))
+            if path == ".":
+                self.unreadable[number] = reason
+            self._skip(path, _number(fields, "size") or 0, f"could not be read: {reason}")
+        elif reason := unsafe_reason(path, max_depth=self._max_depth):
+            self._skip(path, _number(fields, "size") or 0, f"unsafe name: {reason}")
+        else:
+            self._take(path, fields)
+
+    def _take(self, path: str, fields: dict[str, Any]) -> None:
+        kind = _KINDS.get(str(fields.get("kind")))
+        size, mtime_ns, digest = _number(fields, "size"), _number(fields, "mtime_ns"), fields.get("sha256")
+        if kind is None or size is None or size < 0 or mtime_ns is None:
+            raise _malformed(f"no kind, size or time for {shown(path)}")
+        if digest is not None and not (isinstance(digest, str) and _HASH.fullmatch(digest)):
+            raise _malformed(f"no sha256 for {shown(path)}")
+        self._entries.append(
+            ManifestEntry(
+                path=path,
+                kind=kind,
+                size=size,
+                mtime_ns=mtime_ns,
+                sha256=digest,
+                unstable=fields.get("unstable") is True,
+                open_for_writing=fields.get("open_writers") is True,
+            )
+        )
+
+    def _skip(self, path: str, size: int, reason: str) -> None:
+        self.skipped.append((len(self.manifests), SkippedEntry(path=shown(path), size=max(0, size), reason=reason)))
+
+
+def _number(fields: dict[str, Any], name: str) -> int | None:
+    value = fields.get(name)
+    if not isinstance(value, int) or isinstance(value, bool):
+        return None
+    return value if -MOST_NUMBER < value < MOST_NUMBER else None
+
+
+def _malformed(what: str) -> RemoteCommandFailed:
+    return RemoteCommandFailed(
+        f"the machine's list of files is malformed: {what}",
+        next_step="look at the machine's Python and disk; the list is made by a script that was sent along",
+        effect="Nothing was concluded from it.",
+    )
