@@ -1,0 +1,1 @@
+"""The MCP surface: flat parameters in, small views out. No decision is made here."""

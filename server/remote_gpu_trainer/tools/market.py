@@ -1,0 +1,137 @@
+"""Finding an offer and renting it."""
+
+from typing import Annotated
+
+from mcp.server import MCPServer
+from mcp.types import ToolAnnotations
+from pydantic import Field
+
+from remote_gpu_trainer.domain.offers import JobShape, OfferQuery, RentalType
+from remote_gpu_trainer.domain.units import GiB, UsdPerHour
+from remote_gpu_trainer.errors import InvalidRequest
+from remote_gpu_trainer.services.container import Services
+from remote_gpu_trainer.services.rent import NOT_RENTED, RentRequest
+from remote_gpu_trainer.tools import answers
+from remote_gpu_trainer.tools.parameters import (
+    Acknowledge,
+    Bid,
+    CheckpointMinutes,
+    DiskGiB,
+    Gib,
+    Hours,
+    Rental,
+    Resumes,
+)
+from remote_gpu_trainer.tools.refusals import told
+from remote_gpu_trainer.tools.shapes import made
+
+
+def register(server: MCPServer, services: Services) -> None:
+    """Add ``search_offers`` and ``create_instance``."""
+
+    async def search_offers(
+        hours: Hours,
+        disk_gib: DiskGiB,
+        gpu_names: Annotated[list[str], Field(description='e.g. ["RTX 4090"]; empty: any')] = [],  # noqa: B006 - read only
+        num_gpus: Annotated[int, Field(ge=1, le=16)] = 1,
+        upload_gib: Gib = 1.0,
+        download_gib: Gib = 1.0,
+        rental: Rental = "on-demand",
+        bid_usd_per_hour: Bid = None,
+        max_usd_per_hour: float | None = None,
+        min_gpu_ram_gib: float | None = None,
+        min_reliability: Annotated[float, Field(ge=0, le=1)] = 0.98,
+        min_cuda: float | None = None,
+        verified: bool = True,
+        image: Annotated[str | None, Field(description="Checked against each host's CUDA")] = None,
+        countries: list[str] = [],  # noqa: B006 - read only
+        limit: Annotated[int, Field(ge=1, le=32)] = 8,
+    ) -> answers.Offers:
+        query = made(
+            OfferQuery,
+            "Nothing was searched.",
+            rental=RentalType(rental),
+            gpu_names=tuple(gpu_names),
+            num_gpus=num_gpus,
+            min_gpu_ram_gib=min_gpu_ram_gib,
+            max_usd_per_hour=max_usd_per_hour,
+            min_reliability=min_reliability,
+            verified=verified,
+            min_cuda=min_cuda,
+            min_disk_gib=GiB(disk_gib),
+            countries=tuple(countries),
+        )
+        shape = _shape(hours, disk_gib, upload_gib, download_gib, "Nothing was searched.")
+        bid = None if bid_usd_per_hour is None else UsdPerHour(bid_usd_per_hour)
+        return answers.offers(await services.offers.search(query, shape, image=image, bid=bid, keep=limit))
+
+    async def create_instance(
+        name: Annotated[str, Field(description="Short name for the run, e.g. digits")],
+        offer_id: int,
+        image: Annotated[str, Field(description="With an explicit tag")],
+        hours: Hours,
+        disk_gib: DiskGiB,
+        rental: Rental = "on-demand",
+        bid_usd_per_hour: Bid = None,
+        checkpoint_minutes: CheckpointMinutes = None,
+        resumes: Resumes = None,
+        upload_gib: Gib = 1.0,
+        download_gib: Gib = 1.0,
+        ports: list[str] = [],  # noqa: B006 - read only
+        env: Annotated[dict[str, str], Field(description="No secrets here")] = {},  # noqa: B006 - read only
+        secret_env: Annotated[
+            list[str], Field(description="Names whose values the server holds as RGT_SECRET_<NAME>")
+        ] = [],  # noqa: B006 - read only
+        acknowledge: Acknowledge = [],  # noqa: B006 - read only
+    ) -> answers.Run:
+        if rental == "on-demand" and bid_usd_per_hour is not None:
+            raise InvalidRequest(
+                "a bid on an on-demand rental",
+                next_step="leave bid_usd_per_hour out, or rent interruptible",
+                effect=NOT_RENTED,
+            )
+        request = made(
+            RentRequest,
+            NOT_RENTED,
+            name=name,
+            offer_id=offer_id,
+            image=image,
+            shape=_shape(hours, disk_gib, upload_gib, download_gib, NOT_RENTED),
+            rental=RentalType(rental),
+            bid_usd_per_hour=bid_usd_per_hour,
+            checkpoint_minutes=checkpoint_minutes,
+            resumes=resumes,
+            ports=tuple(ports),
+            env=env,
+            secret_names=tuple(secret_env),
+            acknowledge=tuple(acknowledge),
+        )
+        record = await services.rent.rent(request)
+        return answers.run((await services.watch.status(record.lease.id))[0])
+
+    server.add_tool(
+        told(search_offers),
+        title="Search offers",
+        description=(
+            "Offers of vast.ai, ranked by what the whole job would cost (GPU hours, disk, bytes both ways), with the "
+            "rules that speak against each. Safe defaults: verified, reliable, a direct port."
+        ),
+        annotations=ToolAnnotations(
+            read_only_hint=True, destructive_hint=False, idempotent_hint=True, open_world_hint=True
+        ),
+    )
+    server.add_tool(
+        told(create_instance),
+        title="Rent an instance",
+        description=(
+            "Rents one offer, exactly once, and starts billing. Tell the person the price first. When the answer is "
+            "lost, call poll_status; never call this again for the same run."
+        ),
+        annotations=ToolAnnotations(
+            read_only_hint=False, destructive_hint=False, idempotent_hint=False, open_world_hint=True
+        ),
+    )
+
+
+def _shape(hours: float, disk_gib: float, upload_gib: float, download_gib: float, effect: str) -> JobShape:
+    return made(JobShape, effect, hours=hours, disk_gib=disk_gib, upload_gib=upload_gib, download_gib=download_gib)
