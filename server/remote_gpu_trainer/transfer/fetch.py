@@ -10,6 +10,7 @@ import anyio.to_thread
 
 from remote_gpu_trainer.errors import ConnectionCut, HostUnreachable, WaitExpired
 from remote_gpu_trainer.ports import Clock, RemoteHost
+from remote_gpu_trainer.transfer.crew import crew
 from remote_gpu_trainer.transfer.landing import full_or_other
 from remote_gpu_trainer.transfer.limits import Progress, ProgressSink
 from remote_gpu_trainer.transfer.manifests import python
@@ -145,9 +146,7 @@ class Fetch:
                 if cut := await self._one(waiting.pop(0)):
                     cuts.append(cut)
 
-        async with anyio.create_task_group() as group:
-            for _ in range(min(2, len(waiting))):
-                group.start_soon(work)
+        await crew(work, min(2, len(waiting)))
         if self.moved > before:
             self._line.fruitless = 0
         if cuts:
