@@ -32,7 +32,7 @@ from remote_gpu_trainer.transfer.routes import choose
 NOT_PUSHED = "Nothing was sent to the machine."
 NOT_STARTED = "The job was not started."
 MOST_LOG_BYTES = 256 * 1024
-BOX_SCRIPTS = ("boot.sh", "run_job.py", "manifest.py")
+BOX_SCRIPTS = ("boot.sh", "run_job.py", "job_watch.py", "manifest.py")
 LogSource = Literal["job", "container", "daemon"]
 
 
