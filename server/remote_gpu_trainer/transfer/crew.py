@@ -11,12 +11,15 @@ async def crew(work: Callable[[], Coroutine[Any, Any, None]], count: int) -> Non
 
     A bare task group would raise a group of errors, which nobody above expects.
     """
+    failed: BaseException | None = None
     try:
         async with anyio.create_task_group() as group:
             for _ in range(count):
                 group.start_soon(work)
     except BaseExceptionGroup as many:
-        raise _first(many) from many
+        failed = _first(many)
+    if failed is not None:
+        raise failed  # out here, so that its own cause stays the cause
 
 
 def _first(bad: BaseException) -> BaseException:

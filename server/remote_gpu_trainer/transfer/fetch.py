@@ -26,7 +26,8 @@ FAR_S = 0.02
 """Round trip in seconds from which one TCP connection may not fill the line."""
 TWO_FROM = 256 << 20
 REPORT_S = 0.5
-BROKEN = (ConnectionCut, HostUnreachable, WaitExpired)
+BROKEN = (ConnectionCut, HostUnreachable, WaitExpired, EOFError)
+"""Ways in which a connection ends; paramiko says EOFError when it tells a dead peer that there is room again."""
 T = TypeVar("T")
 
 

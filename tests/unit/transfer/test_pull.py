@@ -186,7 +186,10 @@ async def test_what_lies_outside_the_roots_is_named_largest_first(far: Far, tmp_
     (far.box.root / "workspace" / ".rgt").mkdir(exist_ok=True)
     (far.box.root / "workspace" / ".rgt" / "job.log").write_bytes(b"log")
     receipt = await far.pull(tmp_path / "home")
-    assert [(e.path, e.size) for e in receipt.not_copied] == [("/workspace/more.bin", 900), ("/workspace/data.bin", 500)]
+    assert [(e.path, e.size) for e in receipt.not_copied] == [
+        ("/workspace/more.bin", 900),
+        ("/workspace/data.bin", 500),
+    ]
 
 
 async def test_several_roots_land_by_their_names(far: Far, tmp_path: Path) -> None:
@@ -208,7 +211,7 @@ async def test_more_than_the_policy_allows_is_refused_before_the_first_byte(far:
 
 async def test_a_sparse_file_that_does_not_fit_is_refused_before_the_first_byte(far: Far, tmp_path: Path) -> None:
     with (far.out / "f").open("wb") as file:
-        file.truncate(1 << 50)
+        file.truncate(1 << 43)
     with pytest.raises(LocalDiskFull, match="Nothing was copied"):
         await far.pull(tmp_path / "home", limits=LIMITS.model_copy(update={"max_bytes": 1 << 60}))
 
