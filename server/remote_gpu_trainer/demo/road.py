@@ -85,7 +85,7 @@ class Road:
             },
             told="rent it, once",
         )
-        self.run, self.instance_id = str(view["run"]), int(view["instance_id"])
+        self.run, self.instance_id = str(view["runs"][0]["run"]), int(view["runs"][0]["instance_id"])
         await self._until_running(caller)
 
     async def train(self, caller: Caller) -> None:

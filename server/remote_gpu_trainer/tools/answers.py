@@ -1,7 +1,6 @@
 """What the tools answer with. Small on purpose: a model reads every field of every call."""
 
 from collections.abc import Iterable
-from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -14,19 +13,10 @@ NAMED = 20
 """Files and leftovers that an answer lists; the counts are always of all."""
 
 
-def _bare(schema: dict[str, Any]) -> None:
-    """Drop the titles that pydantic repeats from the names: a model pays for each on every turn."""
-    schema.pop("title", None)
-    properties: dict[str, dict[str, Any]] = schema.get("properties", {})
-    for one in properties.values():
-        one.pop("title", None)
-        one.pop("default", None)
-
-
 class Answer(BaseModel):
     """Base of all answers."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", json_schema_extra=_bare)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class Warned(Answer):
@@ -268,6 +258,11 @@ def run(view: RunView) -> Run:
         notes=list(view.notes),
         untrusted=None if not view.message else fenced([view.message], source="the platform's status message"),
     )
+
+
+def runs(views: Iterable[RunView]) -> Runs:
+    """Several of them."""
+    return Runs(runs=[run(view) for view in views])
 
 
 def log(view: LogView) -> Log:

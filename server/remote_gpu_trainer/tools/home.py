@@ -2,8 +2,8 @@
 
 from typing import Annotated, Literal
 
-from mcp.server import MCPServer
 from mcp.server.mcpserver import Context
+from mcp.server.mcpserver.tools import Tool
 from mcp.types import ToolAnnotations
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -34,8 +34,8 @@ class Expect(BaseModel):
     min_level: Literal["PRESENT", "SIZE", "DIGEST", "LOADS"] = "LOADS"
 
 
-def register(server: MCPServer, services: Services) -> None:
-    """Add ``copy_out`` and ``verify_local``."""
+def tools(services: Services) -> list[Tool]:
+    """Make ``copy_out`` and ``verify_local``."""
 
     async def copy_out(
         ctx: Context,
@@ -65,25 +65,27 @@ def register(server: MCPServer, services: Services) -> None:
             )
         return answers.proof(await services.proof.verify(copy_id=copy_id, path=path, expect=wanted))
 
-    server.add_tool(
-        told(copy_out),
-        title="Copy results home",
-        description=(
-            "Copies results off the machine, hashed as they arrive. Cut off? The same call goes on where it was. A "
-            "failure parks the run. Tell the person what was not copied."
+    return [
+        Tool.from_function(
+            told(copy_out),
+            title="Copy results home",
+            description=(
+                "Copies results off the machine, hashed as they arrive. Cut off? The same call goes on where it was. A "
+                "failure parks the run. Tell the person what was not copied."
+            ),
+            annotations=ToolAnnotations(
+                read_only_hint=False, destructive_hint=False, idempotent_hint=True, open_world_hint=True
+            ),
         ),
-        annotations=ToolAnnotations(
-            read_only_hint=False, destructive_hint=False, idempotent_hint=True, open_world_hint=True
+        Tool.from_function(
+            told(verify_local),
+            title="Verify a copy",
+            description=(
+                "Hashes and really loads every file of a copy, each in its own limited process, and compares with what "
+                "was expected. Levels: PRESENT < SIZE < DIGEST < LOADS < MEETS_EXPECTATIONS."
+            ),
+            annotations=ToolAnnotations(
+                read_only_hint=True, destructive_hint=False, idempotent_hint=True, open_world_hint=False
+            ),
         ),
-    )
-    server.add_tool(
-        told(verify_local),
-        title="Verify a copy",
-        description=(
-            "Hashes and really loads every file of a copy, each in its own limited process, and compares with what "
-            "was expected. Levels: PRESENT < SIZE < DIGEST < LOADS < MEETS_EXPECTATIONS."
-        ),
-        annotations=ToolAnnotations(
-            read_only_hint=True, destructive_hint=False, idempotent_hint=True, open_world_hint=False
-        ),
-    )
+    ]

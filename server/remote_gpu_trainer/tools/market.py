@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from mcp.server import MCPServer
+from mcp.server.mcpserver.tools import Tool
 from mcp.types import ToolAnnotations
 from pydantic import Field
 
@@ -26,8 +26,8 @@ from remote_gpu_trainer.tools.refusals import told
 from remote_gpu_trainer.tools.shapes import made
 
 
-def register(server: MCPServer, services: Services) -> None:
-    """Add ``search_offers`` and ``create_instance``."""
+def tools(services: Services) -> list[Tool]:
+    """Make ``search_offers`` and ``create_instance``."""
 
     async def search_offers(
         hours: Hours,
@@ -83,7 +83,7 @@ def register(server: MCPServer, services: Services) -> None:
             list[str], Field(description="Names whose values the server holds as RGT_SECRET_<NAME>")
         ] = [],  # noqa: B006 - read only
         acknowledge: Acknowledge = [],  # noqa: B006 - read only
-    ) -> answers.Run:
+    ) -> answers.Runs:
         if rental == "on-demand" and bid_usd_per_hour is not None:
             raise InvalidRequest(
                 "a bid on an on-demand rental",
@@ -107,30 +107,32 @@ def register(server: MCPServer, services: Services) -> None:
             acknowledge=tuple(acknowledge),
         )
         record = await services.rent.rent(request)
-        return answers.run((await services.watch.status(record.lease.id))[0])
+        return answers.runs(await services.watch.status(record.lease.id))
 
-    server.add_tool(
-        told(search_offers),
-        title="Search offers",
-        description=(
-            "Offers of vast.ai, ranked by what the whole job would cost (GPU hours, disk, bytes both ways), with the "
-            "rules that speak against each. Safe defaults: verified, reliable, a direct port."
+    return [
+        Tool.from_function(
+            told(search_offers),
+            title="Search offers",
+            description=(
+                "Offers of vast.ai, ranked by what the whole job would cost (GPU hours, disk, bytes both ways), with the "
+                "rules that speak against each. Safe defaults: verified, reliable, a direct port."
+            ),
+            annotations=ToolAnnotations(
+                read_only_hint=True, destructive_hint=False, idempotent_hint=True, open_world_hint=True
+            ),
         ),
-        annotations=ToolAnnotations(
-            read_only_hint=True, destructive_hint=False, idempotent_hint=True, open_world_hint=True
+        Tool.from_function(
+            told(create_instance),
+            title="Rent an instance",
+            description=(
+                "Rents one offer, exactly once, and starts billing. Tell the person the price first. When the answer is "
+                "lost, call poll_status; never call this again for the same run."
+            ),
+            annotations=ToolAnnotations(
+                read_only_hint=False, destructive_hint=False, idempotent_hint=False, open_world_hint=True
+            ),
         ),
-    )
-    server.add_tool(
-        told(create_instance),
-        title="Rent an instance",
-        description=(
-            "Rents one offer, exactly once, and starts billing. Tell the person the price first. When the answer is "
-            "lost, call poll_status; never call this again for the same run."
-        ),
-        annotations=ToolAnnotations(
-            read_only_hint=False, destructive_hint=False, idempotent_hint=False, open_world_hint=True
-        ),
-    )
+    ]
 
 
 def _shape(hours: float, disk_gib: float, upload_gib: float, download_gib: float, effect: str) -> JobShape:

@@ -6,6 +6,9 @@ from mcp.server import MCPServer
 
 from remote_gpu_trainer.services.container import Services
 from remote_gpu_trainer.tools import home, journeys, market, money, reading, runs, teardown, work
+from remote_gpu_trainer.tools.slim import slimmed
+
+GROUPS = (market, runs, work, home, teardown, money)
 
 INSTRUCTIONS = (
     "Rent a vast.ai GPU, train through preemptions, bring results home, prove them, ask, destroy: in this order. "
@@ -23,8 +26,8 @@ def build_server(services: Services) -> MCPServer:
         instructions=INSTRUCTIONS,
         version=version("remote-gpu-trainer"),
         log_level="WARNING",
+        tools=[slimmed(tool) for group in GROUPS for tool in group.tools(services)],
     )
-    for group in (market, runs, work, home, teardown, money, reading):
-        group.register(server, services)
+    reading.register(server, services)
     journeys.register(server)
     return server

@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 from typing import Annotated
 
-from mcp.server import MCPServer
 from mcp.server.elicitation import AcceptedElicitation, DeclinedElicitation, ElicitationResult
 from mcp.server.mcpserver import Context
 from mcp.server.mcpserver.resolve import Elicit, Resolve
+from mcp.server.mcpserver.tools import Tool
 from mcp.types import ToolAnnotations
 from pydantic import BaseModel, Field
 
@@ -38,8 +38,8 @@ class Asked:
     request: ApprovalRequest | None
 
 
-def register(server: MCPServer, services: Services) -> None:
-    """Add ``destroy``."""
+def tools(services: Services) -> list[Tool]:
+    """Make ``destroy``."""
 
     @told
     async def the_plan(target: str, approval_id: str | None, token: str | None) -> Asked:
@@ -78,18 +78,20 @@ def register(server: MCPServer, services: Services) -> None:
         minted = services.teardown.agree(request.id, Channel.ELICITATION)
         return answers.destroyed(await services.teardown.execute(target, request.id, minted))
 
-    server.add_tool(
-        told(destroy),
-        title="Destroy an instance",
-        description=(
-            "Ends the meter and deletes everything on the machine, only with a person's consent to a plan. Call it "
-            "with the target: where the client can ask, the person is asked; otherwise the plan comes back as an "
-            "error with the step for the person. Needs a finished job, a copy and a passed verification."
+    return [
+        Tool.from_function(
+            told(destroy),
+            title="Destroy an instance",
+            description=(
+                "Ends the meter and deletes everything on the machine, only with a person's consent to a plan. Call it "
+                "with the target: where the client can ask, the person is asked; otherwise the plan comes back as an "
+                "error with the step for the person. Needs a finished job, a copy and a passed verification."
+            ),
+            annotations=ToolAnnotations(
+                read_only_hint=False, destructive_hint=True, idempotent_hint=False, open_world_hint=True
+            ),
         ),
-        annotations=ToolAnnotations(
-            read_only_hint=False, destructive_hint=True, idempotent_hint=False, open_world_hint=True
-        ),
-    )
+    ]
 
 
 def _demand_agreement(
