@@ -114,8 +114,8 @@ def tools(services: Services) -> list[Tool]:
             told(search_offers),
             title="Search offers",
             description=(
-                "Offers of vast.ai, ranked by what the whole job would cost (GPU hours, disk, bytes both ways), with the "
-                "rules that speak against each. Safe defaults: verified, reliable, a direct port."
+                "Offers of vast.ai, ranked by what the whole job would cost (GPU hours, disk, bytes both ways), with "
+                "the rules that speak against each. Safe defaults: verified, reliable, a direct port."
             ),
             annotations=ToolAnnotations(
                 read_only_hint=True, destructive_hint=False, idempotent_hint=True, open_world_hint=True
@@ -125,8 +125,8 @@ def tools(services: Services) -> list[Tool]:
             told(create_instance),
             title="Rent an instance",
             description=(
-                "Rents one offer, exactly once, and starts billing. Tell the person the price first. When the answer is "
-                "lost, call poll_status; never call this again for the same run."
+                "Rents one offer, exactly once, and starts billing. Tell the person the price first. When the answer "
+                "is lost, call poll_status; never call this again for the same run."
             ),
             annotations=ToolAnnotations(
                 read_only_hint=False, destructive_hint=False, idempotent_hint=False, open_world_hint=True

@@ -47,8 +47,8 @@ def tools(services: Services) -> list[Tool]:
             title="Status of runs",
             description=(
                 "Phase, cause with rule id, next step, SSH endpoints, job and cost of one run or all. Waits at most "
-                "wait_s, and not at all for a state that cannot come. Follow next_step; when waits_help is false, waiting "
-                "is over."
+                "wait_s, and not at all for a state that cannot come. Follow next_step; when waits_help is false, "
+                "waiting is over."
             ),
             annotations=ToolAnnotations(
                 read_only_hint=True, destructive_hint=False, idempotent_hint=True, open_world_hint=True
@@ -58,8 +58,8 @@ def tools(services: Services) -> list[Tool]:
             told(resume_run),
             title="Resume a run",
             description=(
-                "After a preemption, an exit or a lost host: restart in place, rebid, or relaunch on another offer. The "
-                "job goes on from its latest checkpoint. Billing starts again."
+                "After a preemption, an exit or a lost host: restart in place, rebid, or relaunch on another offer. "
+                "The job goes on from its latest checkpoint. Billing starts again."
             ),
             annotations=ToolAnnotations(
                 read_only_hint=False, destructive_hint=False, idempotent_hint=False, open_world_hint=True
@@ -69,8 +69,8 @@ def tools(services: Services) -> list[Tool]:
             told(stop_instance),
             title="Stop an instance",
             description=(
-                "Stops the GPU's bill and every process on the machine. The disk is kept and bills per day, without end "
-                '(acknowledge ["VAST1"]). Its GPU may be rented away meanwhile.'
+                "Stops the GPU's bill and every process on the machine. The disk is kept and bills per day, without "
+                'end (acknowledge ["VAST1"]). Its GPU may be rented away meanwhile.'
             ),
             annotations=ToolAnnotations(
                 read_only_hint=False, destructive_hint=False, idempotent_hint=True, open_world_hint=True
