@@ -24,13 +24,14 @@ SPEED = 30.0
 AT_MOST_S = 300.0
 
 
-def run_demo(*, json_file: Path | None, keep: Path | None, plain: bool) -> int:
+def run_demo(*, json_file: Path | None, keep: Path | None, plain: bool, picture: Path | None = None) -> int:
     """Run the demo.
 
     Args:
         json_file: Where the report goes, or None.
         keep: An empty or new folder for everything the demo makes; None uses one that is removed.
         plain: Lines instead of the live view.
+        picture: Where the history of the screen goes as SVG, or None.
 
     Returns:
         0 when the whole road held, 1 when any of it did not.
@@ -44,7 +45,8 @@ def run_demo(*, json_file: Path | None, keep: Path | None, plain: bool) -> int:
     report = Report()
     console = Console()
     began = time.monotonic()
-    with place as folder, Screen(plain=plain, console=console) as screen:
+    screen = Screen(plain=plain, console=console)
+    with place as folder, screen:
         try:
             anyio.run(_play, Path(folder).absolute(), report, screen)
         except* RgtError as group:
@@ -56,6 +58,8 @@ def run_demo(*, json_file: Path | None, keep: Path | None, plain: bool) -> int:
     if json_file is not None:
         json_file.parent.mkdir(parents=True, exist_ok=True)
         json_file.write_text(report.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    if picture is not None:
+        picture.write_text(screen.picture(), encoding="utf-8")
     _conclude(report, console, keep)
     return 1 if report.failures else 0
 
@@ -107,7 +111,7 @@ def _conclude(report: Report, console: Console, keep: Path | None) -> None:
         return
     refused = ", ".join(one.attempt for one in report.refusals)
     console.print(
-        f"Preempted at step {report.preempted_at_step}, resumed from step {report.resumed_from_step}, finished "
+        f"Preempted after step {report.preempted_at_step}, resumed from step {report.resumed_from_step}, finished "
         f"{report.final_step}; test accuracy {report.test_accuracy:.3f}. {report.files_verified} files came home, each "
         f"at least {report.lowest_level}. Refused: {refused}. Destroyed after consent ({report.consent}); the meter "
         f"rests at ${report.meter_usd_per_hour_after:.2f}/h, ${report.cost_usd:.4f} spent. {report.seconds:.0f} s on "

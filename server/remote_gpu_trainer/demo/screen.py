@@ -1,5 +1,7 @@
 """The demo on a terminal: what is called, what came of it, how far the model is."""
 
+import io
+import re
 from types import TracebackType
 from typing import Self
 
@@ -10,6 +12,9 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
+
+_FONTS = re.compile(r"@font-face \{.*?\}\s*", re.DOTALL)
+"""Taken out, so that the picture loads nothing from elsewhere."""
 
 KEPT = 16
 """Lines of history on the screen."""
@@ -64,17 +69,25 @@ class Screen:
             self._task = self._bar.add_task("", total=of)
         self._bar.update(self._task, completed=step)
 
+    def picture(self) -> str:
+        """The whole history, as SVG."""
+        self._now = ("", "")
+        with io.StringIO() as nowhere:
+            canvas = Console(record=True, width=132, file=nowhere, force_terminal=True)
+            canvas.print(self._view(len(self._lines)))
+            return _FONTS.sub("", canvas.export_svg(title="make demo"))
+
     def _add(self, left: str, text: str, right: str, style: str) -> None:
         self._lines.append((left, text, right, style))
         if self._live is None:
             self._console.print(Text(f"{left:>16}  {text}  {right}".rstrip(), style=style), highlight=False)
 
-    def _view(self) -> Panel:
+    def _view(self, kept: int = KEPT) -> Panel:
         table = Table.grid(padding=(0, 2), expand=True)
         table.add_column(justify="right", no_wrap=True)
         table.add_column(ratio=1)
         table.add_column(justify="right", no_wrap=True)
-        for left, text, right, style in self._lines[-KEPT:]:
+        for left, text, right, style in self._lines[-kept:]:
             table.add_row(Text(left, style="bold"), Text(text, style=style), Text(right, style="dim"))
         parts: list[Table | Spinner | Progress] = [table]
         if self._now[0]:

@@ -1,0 +1,92 @@
+"""Where a person decides. These commands need the journal and a terminal; they need no API key."""
+
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from remote_gpu_trainer.approval.book import SqliteApprovalBook
+
+
+def approve(
+    approval_id: Annotated[str | None, typer.Argument(help="As the plan names it; none lists the open ones.")] = None,
+    web: Annotated[bool, typer.Option("--web", help="Answer on a local page instead of this terminal.")] = False,
+) -> None:
+    """Read a plan, and agree or not. On a yes the token is shown here once, for you to hand over."""
+    from remote_gpu_trainer.approval.pageserver import serve_page
+    from remote_gpu_trainer.approval.terminal import approve_on_terminal, controlling_terminal
+    from remote_gpu_trainer.domain.ids import ApprovalId
+
+    with _book() as book:
+        if approval_id is None:
+            _list(book)
+            return
+        if web:
+            with controlling_terminal() as (_, screen):
+
+                def announce(address: str) -> None:
+                    screen.write(f"Open this address, once, in your own browser:\n\n    {address}\n\n")
+                    screen.flush()
+
+                answer = serve_page(book, ApprovalId(approval_id), announce=announce)
+        else:
+            answer = approve_on_terminal(book, ApprovalId(approval_id))
+    if not answer.agreed:
+        typer.echo(f"Not approved: {answer.reason}. Nothing was destroyed.", err=True)
+        raise typer.Exit(1)
+
+
+def decline(
+    approval_id: Annotated[str, typer.Argument(help="As the plan names it.")],
+    reason: Annotated[str, typer.Option(help="What the model reads.")] = "the person declined",
+) -> None:
+    """Say no to an open plan."""
+    from remote_gpu_trainer.domain.approvals import Channel
+    from remote_gpu_trainer.domain.ids import ApprovalId
+    from remote_gpu_trainer.errors import InvalidRequest
+
+    with _book() as book:
+        if book.get(ApprovalId(approval_id)) is None:
+            raise InvalidRequest(f"there is no approval {approval_id[:60]!r}", effect="Nothing was declined.")
+        book.decline(ApprovalId(approval_id), channel=Channel.TERMINAL, reason=reason)
+    typer.echo(f"Declined {approval_id}. Nothing was destroyed; the machine is kept, and its disk bills.")
+
+
+def _list(book: "SqliteApprovalBook") -> None:
+    from remote_gpu_trainer.approval.visible import visible
+
+    waiting = book.open_requests()
+    if not waiting:
+        typer.echo("Nothing waits for you.")
+    for request in waiting:
+        typer.echo(
+            f"{request.id}  {request.plan.action} {visible(request.plan.name)}, until "
+            f"{request.expires_at:%H:%M:%S} UTC: rgt approve {request.id}"
+        )
+
+
+@contextmanager
+def _book() -> "Generator[SqliteApprovalBook]":
+    import os
+
+    from remote_gpu_trainer import settings
+    from remote_gpu_trainer.app import journal_file
+    from remote_gpu_trainer.approval.book import SqliteApprovalBook
+    from remote_gpu_trainer.clock import SystemClock
+    from remote_gpu_trainer.database.file import Database
+    from remote_gpu_trainer.errors import InvalidRequest
+
+    file = journal_file(settings.load(os.environ).home)
+    if not file.exists():
+        raise InvalidRequest(
+            f"there is no journal at {file}, so nothing waits for an answer",
+            next_step="set RGT_HOME as the agent's server has it",
+            effect="Nothing was approved.",
+        )
+    database = Database(file)
+    try:
+        yield SqliteApprovalBook(database, clock=SystemClock())
+    finally:
+        database.close()
