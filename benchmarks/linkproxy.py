@@ -1,0 +1,75 @@
+"""A TCP proxy on loopback that gives a connection a round trip and a rate. Runs as a process of its own.
+
+Run: ``python benchmarks/linkproxy.py PORT ROUND_TRIP_S BYTES_PER_S``; it prints the port that it listens on.
+"""
+
+import contextlib
+import queue
+import socket
+import sys
+import threading
+import time
+
+GRAB = 256 << 10
+QUEUE_S = 0.05
+"""How much a full link queues before its sender is held back."""
+
+
+class Direction:
+    """One way of the link; all connections share its rate."""
+
+    def __init__(self, delay_s: float, rate: float) -> None:
+        self._delay_s, self._rate = delay_s, rate
+        self._free = 0.0
+        self._lock = threading.Lock()
+
+    def due(self, size: int) -> float:
+        """When so many bytes have arrived; waits while the link's queue is full."""
+        with self._lock:
+            now = time.monotonic()
+            self._free = max(now, self._free) + size / self._rate
+            ahead = self._free - now
+            arrives = self._free + self._delay_s
+        if ahead > QUEUE_S:
+            time.sleep(ahead - QUEUE_S)
+        return arrives
+
+
+def carry(source: socket.socket, target: socket.socket, way: Direction) -> None:
+    """Move one connection's bytes one way until it ends."""
+    under_way: queue.SimpleQueue[tuple[float, bytes]] = queue.SimpleQueue()
+
+    def deliver() -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                due, data = under_way.get()
+                time.sleep(max(0.0, due - time.monotonic()))
+                if not data:
+                    target.shutdown(socket.SHUT_WR)
+                    return
+                target.sendall(data)
+
+    threading.Thread(target=deliver, daemon=True).start()
+    with contextlib.suppress(OSError):
+        while data := source.recv(GRAB):
+            under_way.put((way.due(len(data)), data))
+    under_way.put((way.due(0), b""))
+
+
+def main() -> None:
+    """Serve until killed."""
+    port, round_trip_s, rate = int(sys.argv[1]), float(sys.argv[2]), float(sys.argv[3])
+    there, back = Direction(round_trip_s / 2, rate), Direction(round_trip_s / 2, rate)
+    with socket.create_server(("127.0.0.1", 0), backlog=64) as server:
+        print(server.getsockname()[1], flush=True)
+        while True:
+            near, _ = server.accept()
+            far = socket.create_connection(("127.0.0.1", port))
+            for one in (near, far):
+                one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            threading.Thread(target=carry, args=(near, far, there), daemon=True).start()
+            threading.Thread(target=carry, args=(far, near, back), daemon=True).start()
+
+
+if __name__ == "__main__":
+    main()
