@@ -14,7 +14,24 @@ GB = 10**9
 
 def instance(*kinds: EndpointKind, phase: InstancePhase = InstancePhase.RUNNING) -> Instance:
     """A rental with these ways to it."""
-    nothing = dict.fromkeys(("host_id", "label", "image", "started_at", "ends_at", "gpu_name", "num_gpus", "gpu_usd_per_hour", "usd_per_hour_now", "bid_usd_per_hour", "disk_gib", "storage_usd_per_gib_month", "egress_usd_per_gb", "ingress_usd_per_gb"))  # fmt: skip
+    nothing = dict.fromkeys(
+        (
+            "host_id",
+            "label",
+            "image",
+            "started_at",
+            "ends_at",
+            "gpu_name",
+            "num_gpus",
+            "gpu_usd_per_hour",
+            "usd_per_hour_now",
+            "bid_usd_per_hour",
+            "disk_gib",
+            "storage_usd_per_gib_month",
+            "egress_usd_per_gb",
+            "ingress_usd_per_gb",
+        )
+    )
     return Instance.model_validate(
         {
             **nothing,
