@@ -62,6 +62,7 @@ class Engine:
     def settle(self) -> None:
         """Do everything that is due by now, each at its own moment."""
         world = self.world
+        self._withdraw_ports()
         if world.floor.next_arrival is None and world.quirks.on("lively-market"):
             self.life.market_step()
         target = world.now
@@ -164,7 +165,6 @@ class Engine:
             if ticks % BYTES_EVERY == 0:
                 self.world.count_bytes(self.world.live)
             if ticks % SAVE_EVERY == 0:
-                self._withdraw_ports()
                 self.world.save()
 
     def _withdraw_ports(self) -> None:

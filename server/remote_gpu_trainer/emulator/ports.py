@@ -45,6 +45,7 @@ class Publisher:
             outer[name] = listener.getsockname()[1]
             if kind == "tcp" and int(inner) < IDENTITY_FROM:
                 self._held.setdefault(contract.id, []).append(listener)
+                listener.setblocking(False)
                 self._go(self._serve(contract, listener, int(inner)))
             else:
                 listener.close()  # UDP is only named; an identity port is for the box itself to open
@@ -53,9 +54,10 @@ class Publisher:
     def withdraw(self, contract_id: int) -> None:
         """Give a contract's external ports back."""
         self._world.port_maps.pop(contract_id, None)
+        loop = asyncio.get_running_loop()
         for listener in self._held.pop(contract_id, []):
-            with contextlib.suppress(OSError):  # asyncio may have closed it already
-                listener.shutdown(socket.SHUT_RDWR)
+            # Before the close: a pending accept would otherwise unregister whoever gets this descriptor's number next.
+            loop.remove_reader(listener.fileno())
             listener.close()
 
     async def close(self) -> None:
@@ -72,13 +74,9 @@ class Publisher:
         task.add_done_callback(self._tasks.discard)
 
     async def _serve(self, contract: Contract, listener: socket.socket, inner: int) -> None:
-        listener.setblocking(False)
         loop = asyncio.get_running_loop()
-        while contract.phase is not Phase.DESTROYED:
-            try:
-                client, _ = await loop.sock_accept(listener)
-            except OSError:
-                return
+        while listener.fileno() >= 0:
+            client, _ = await loop.sock_accept(listener)
             self._go(self._forward(contract, client, inner))
 
     async def _forward(self, contract: Contract, client: socket.socket, inner: int) -> None:

@@ -1,6 +1,8 @@
 """Ports: random outside, found at run time, forwarded while the instance runs; and copies by the platform itself."""
 
+import contextlib
 import http.server
+import socket
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -34,6 +36,20 @@ def test_a_published_port_answers_on_its_external_one_and_is_billed(renter: Rent
     renter.state(contract, "stopped")
     with pytest.raises(httpx.TransportError):
         httpx.head(url, trust_env=False)
+
+
+def test_giving_ports_back_leaves_every_later_request_answered(renter: Renter) -> None:
+    contract = renter.running(renter.rent(env={f"-p {port}:{port}": "1" for port in range(8000, 8016)}))
+    outer = {int(taken[0]["HostPort"]) for taken in renter.show(contract)["ports"].values()}
+    renter.destroy(contract)
+    renter.wait(30)
+    for port in outer:
+        with pytest.raises(ConnectionRefusedError), socket.create_connection(("127.0.0.1", port), timeout=5):
+            raise AssertionError(f"port {port} is still open")
+    with contextlib.ExitStack() as all_open:
+        for _ in range(20):
+            api = all_open.enter_context(httpx.Client(trust_env=False, timeout=5, verify=False))
+            assert api.get(renter.ready.url + "/api/v0/instances/").status_code
 
 
 def test_a_machine_without_open_ports_publishes_none(renter: Renter) -> None:

@@ -1,5 +1,6 @@
 """Sending files to a real box over real SSH."""
 
+import itertools
 import os
 import random
 import socket
@@ -180,10 +181,14 @@ async def test_a_file_that_never_rests_here_is_refused_and_the_far_one_stays(far
     log.write_bytes(b"first")
     await send(far, tmp_path / "p")
 
+    log.write_bytes(noise(32))
+
     async def grow() -> None:
-        while True:
-            log.write_bytes(log.read_bytes()[-20:] + random.randbytes(3))
-            await anyio.lowlevel.checkpoint()
+        with log.open("r+b", buffering=0) as stream:  # in place: a file cut to nothing for a moment is a file at rest
+            for seed in itertools.count():
+                stream.seek(0)
+                stream.write(noise(32, seed))
+                await anyio.lowlevel.checkpoint()
 
     async with anyio.create_task_group() as group:
         group.start_soon(grow)
