@@ -26,12 +26,17 @@ async def reported(ctx: Context) -> AsyncGenerator[ProgressSink]:
             async for one in receive:
                 await ctx.report_progress(one.bytes_done, one.bytes_total, _words(one))
 
+    failed: Exception | None = None
     async with anyio.create_task_group() as group:
         group.start_soon(forward)
         try:
             yield sink
+        except Exception as error:
+            failed = error  # the task group would wrap it, and the model reads only a bare RgtError
         finally:
             send.close()
+    if failed is not None:
+        raise failed
 
 
 def _words(one: Progress) -> str:
