@@ -4,6 +4,7 @@ import json
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, cast
 
@@ -13,6 +14,7 @@ from mcp.types import TextContent
 
 from remote_gpu_trainer import settings
 from remote_gpu_trainer.app import compose
+from remote_gpu_trainer.clock import SystemClock
 from remote_gpu_trainer.emulator.service import Emulator
 from remote_gpu_trainer.services.container import Services
 from remote_gpu_trainer.tools.server import build_server
@@ -29,6 +31,19 @@ with open("/workspace/out/result.json", "w") as file:
 """
 
 
+class ForwardClock(SystemClock):
+    """The system's clock, which a test can put forward."""
+
+    def __init__(self) -> None:
+        self._ahead = timedelta()
+
+    def now(self) -> datetime:
+        return super().now() + self._ahead
+
+    def pass_by(self, time: timedelta) -> None:
+        self._ahead += time
+
+
 @dataclass(frozen=True)
 class Stage:
     """What a test may look at: the tools as a model has them, and what is really so in the market."""
@@ -37,6 +52,7 @@ class Stage:
     market: Renter
     services: Services
     folder: Path
+    clock: ForwardClock
 
     async def call(self, tool: str, **arguments: Any) -> Json:
         """A call that has to succeed: its structured content."""
@@ -124,10 +140,11 @@ async def on_stage(
             async with on_stage(folder, person=person, policy=policy, env=env, market=renter) as stage:
                 yield stage
         return
-    services = compose(settings.load(environment(folder, market, policy, env)))
+    clock = ForwardClock()
+    services = compose(settings.load(environment(folder, market, policy, env)), clock=clock)
     try:
         async with Client(build_server(services), elicitation_callback=person) as client:
-            yield Stage(client, market, services, folder)
+            yield Stage(client, market, services, folder, clock)
     finally:
         await services.aclose()
 

@@ -10,6 +10,8 @@ from remote_gpu_trainer.domain.units import Usd, UsdPerHour
 from remote_gpu_trainer.ports import Clock, Journal
 
 OBSERVED = "observed"
+PROMISED = "create"
+"""Marks an observation that is only the answer to a create."""
 _REFRESH = timedelta(minutes=10)
 _MOST_EVENTS = 100_000
 _GPU_BILLS = frozenset({InstancePhase.RUNNING, InstancePhase.STOPPING, InstancePhase.REBOOTING, InstancePhase.FROZEN})
@@ -45,10 +47,19 @@ class Ledger:
         phase = "gone" if instance is None else instance.phase.value
         price = 0.0 if instance is None else burn(instance)
         last = self._journal.events(lease, kind=OBSERVED, limit=1)
-        if last and last[0].data.get("phase") == phase and last[0].data.get("usd_per_hour") == price:
+        promised = bool(last) and last[0].data.get("by") == PROMISED
+        if last and not promised and last[0].data.get("phase") == phase and last[0].data.get("usd_per_hour") == price:
             if now - last[0].at < _REFRESH:
                 return
         self._journal.record(OBSERVED, lease, {"phase": phase, "usd_per_hour": price})
+
+    def promise(self, lease: LeaseId, price: UsdPerHour) -> None:
+        """Keep that the platform named an instance, which nobody has seen yet; it counts as billing."""
+        self._journal.record(OBSERVED, lease, {"phase": "created", "usd_per_hour": price, "by": PROMISED})
+
+    def ever_seen(self, lease: LeaseId) -> bool:
+        """Whether any look has shown the instance, beyond the platform's word that it exists."""
+        return any(event.data.get("by") != PROMISED for event in self._journal.events(lease, kind=OBSERVED))
 
     def phase_since(self, lease: LeaseId, phase: InstancePhase) -> datetime | None:
         """Since when this phase has been seen without a break; None when it was not the last one seen."""

@@ -38,7 +38,7 @@ class Reconciler:
             found.setdefault(self._settle(intent, inventory), []).append(intent.lease)
         for record in self._journal.leases():
             if record.instance_id is not None:
-                found.setdefault(self._compare(record, inventory), []).append(record.lease.id)
+                found.setdefault(self.compare(record, inventory), []).append(record.lease.id)
         self._done_once = True
         return ReconcileReport(
             adopted=tuple(found.get("adopted", ())),
@@ -101,7 +101,8 @@ class Reconciler:
         self._ledger.observe(intent.lease, None)
         return "closed"
 
-    def _compare(self, record: LeaseRecord, inventory: Inventory) -> str:
+    def compare(self, record: LeaseRecord, inventory: Inventory) -> str:
+        """One bound lease against one listing: ``held``, ``undecided``, ``closed``, ``never-was`` and the like."""
         row = next((one for one in inventory.instances if one.id == record.instance_id), None)
         if row is not None:
             self._ledger.observe(record.lease.id, row)
@@ -114,6 +115,10 @@ class Reconciler:
             return "settled"
         if not self._provably_absent(record.lease.id, inventory):
             return "undecided"
+        if record.phase is RunPhase.RENTED and not self._ledger.ever_seen(record.lease.id):
+            self._journal.move(record.lease.id, RunPhase.NEVER_WAS, "VAST14: named by the platform, never shown")
+            self._ledger.observe(record.lease.id, None)
+            return "never-was"
         self._journal.move(record.lease.id, RunPhase.CLOSED, "gone from the account without a destroy of ours")
         self._ledger.observe(record.lease.id, None)
         return "closed"

@@ -162,7 +162,7 @@ class RentService:
         self._journal.bind_instance(lease.id, instance_id)
         self._journal.close_intent(intent.id, IntentState.DONE, {"new_contract": instance_id})
         self._journal.record("asked.start", lease.id, {"by": "create"})
-        self._journal.record("observed", lease.id, {"phase": "created", "usd_per_hour": lease.usd_per_hour})
+        self._ledger.promise(lease.id, lease.usd_per_hour)
 
     def _never(self, intent: Intent, lease: Lease, error: RgtError) -> RgtError:
         self._journal.close_intent(intent.id, IntentState.FAILED, {"code": error.code})

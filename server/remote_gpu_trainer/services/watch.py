@@ -88,7 +88,10 @@ class WatchService:
             return self._without_instance(record)
         look = await self._watch.look(record.instance_id)
         if look.instance is None:
-            return self._unseen(record, look)
+            if look.absent and look.inventory is not None:
+                self._reconciler.compare(record, look.inventory)
+                record = find_run(self._journal, record.lease.id)
+            return self._unseen(record, look) if record.phase in HELD_PHASES else self._without_instance(record)
         instance = look.instance
         self._ledger.observe(record.lease.id, instance)
         diagnosis, notes = self._diagnose(record, instance, wait_s)
@@ -182,19 +185,28 @@ class WatchService:
 
     def _without_instance(self, record: LeaseRecord) -> RunView:
         undecided = record.phase is RunPhase.INTENDED
+        phantom = record.phase is RunPhase.NEVER_WAS and record.instance_id is not None
         return RunView(
             lease=record.lease.id,
             instance_id=record.instance_id,
             phase=record.phase,
             instance_phase=None,
             cause="answer-lost" if undecided else record.phase.value,
-            rule_id=None,
+            rule_id="VAST14" if phantom else None,
             explanation=(
                 "the create was asked for and its answer is not known; the account does not show the instance yet"
                 if undecided
+                else f"the platform named instance {record.instance_id} and never showed it in two complete listings"
+                if phantom
                 else "this run holds no instance"
             ),
-            next_step="poll_status again; do not create a second one" if undecided else "nothing; it is over",
+            next_step=(
+                "poll_status again; do not create a second one"
+                if undecided
+                else "search_offers, and rent another"
+                if phantom
+                else "nothing; it is over"
+            ),
             waits_help=undecided,
             spent_usd=self._ledger.spent(record.lease.id),
         )

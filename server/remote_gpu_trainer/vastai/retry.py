@@ -20,7 +20,8 @@ class RetryPolicy:
     """Bounds of the repeats. Times in seconds."""
 
     attempts: int = 5
-    total_s: float = 90.0
+    total_s: float = 30.0
+    """No repeat begins later than this: one that hung for as long is told, since a client waits a minute or so."""
     first_wait_s: float = 0.5
     most_backoff_s: float = 8.0
 
