@@ -59,8 +59,7 @@ TRANSITIONS: Mapping[RunPhase, frozenset[RunPhase]] = MappingProxyType(
         RunPhase.INTENDED: frozenset({RunPhase.RENTED, RunPhase.NEVER_WAS}),
         # RENTED also ends as NEVER_WAS: the platform can name an instance that never appears (VAST14).
         **{phase: (_ANY_HELD - {phase}) | {RunPhase.DESTROYING, RunPhase.CLOSED} for phase in _ANY_HELD},
-        RunPhase.RENTED: (_ANY_HELD - {RunPhase.RENTED})
-        | {RunPhase.DESTROYING, RunPhase.CLOSED, RunPhase.NEVER_WAS},
+        RunPhase.RENTED: (_ANY_HELD - {RunPhase.RENTED}) | {RunPhase.DESTROYING, RunPhase.CLOSED, RunPhase.NEVER_WAS},
         # An ambiguous DELETE that provably did not happen gives the lease back.
         RunPhase.DESTROYING: frozenset({RunPhase.CLOSED, RunPhase.PARKED}),
         # An instance can reappear shortly after a delete (seen live, 2026).

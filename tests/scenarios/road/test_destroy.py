@@ -13,6 +13,7 @@ from remote_gpu_trainer.domain.ids import ApprovalId
 from tests.stage import Stage, on_stage
 
 pytestmark = pytest.mark.anyio
+POLICY = "stop_before_asking = false\nmax_instances = 5\n"
 MADE_UP = "AAAA-BBBB-CCCC-DDDD-EEEE-FFFF-GGGG"
 
 
@@ -52,7 +53,9 @@ class Proven:
 
 @pytest.fixture(scope="module")
 async def proven(tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[Proven]:
-    async with on_stage(tmp_path_factory.mktemp("stage"), policy="stop_before_asking = false\nmax_instances = 5\n") as stage:
+    async with on_stage(
+        tmp_path_factory.mktemp("stage"), policy="stop_before_asking = false\nmax_instances = 5\n"
+    ) as stage:
         run, instance_id, results = await stage.proven()
         yield Proven(stage, run, instance_id, results)
 

@@ -1,0 +1,179 @@
+"""Without a key, with a wrong one, against a dead address, with a bad file: one clear sentence each."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mcp import Client, StdioServerParameters
+
+from remote_gpu_trainer.emulator.service import Emulator
+from tests.unit.emulator.renter import Renter
+
+Json = dict[str, Any]
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def env(tmp_path: Path) -> dict[str, str]:
+    """A fresh home, and nothing set."""
+    return {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "RGT_HOME": str(tmp_path / "rgt")}
+
+
+@pytest.fixture
+def rgt(env: dict[str, str]) -> Run:
+    def run(*words: str, **more: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "remote_gpu_trainer", *words]
+        return subprocess.run(
+            command, env=env | more, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=55
+        )
+
+    return run
+
+
+@pytest.fixture
+def market(tmp_path: Path) -> Iterator[Renter]:
+    with Emulator(tmp_path / "market", speed=0, ssh="none") as ready, Renter(ready) as renter:
+        yield renter
+
+
+def dead_url() -> str:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return f"http://127.0.0.1:{free.getsockname()[1]}"
+
+
+def told(ended: subprocess.CompletedProcess[str]) -> str:
+    """The one sentence on standard error, of a command that failed as it should."""
+    assert ended.returncode == 2, ended
+    assert ended.stdout == ""
+    assert "Traceback" not in ended.stderr
+    assert len(ended.stderr.strip().splitlines()) == 1, ended.stderr
+    return ended.stderr
+
+
+@pytest.mark.parametrize("command", ["serve", "status", "spend", "reconcile"])
+def test_without_a_key_the_two_places_for_one_are_named(rgt: Run, command: str) -> None:
+    said = told(rgt(command))
+
+    assert "[config_error]" in said
+    assert "VAST_API_KEY" in said and "vast_api_key" in said
+    assert "Nothing was asked of the platform" in said
+
+
+@pytest.mark.parametrize("command", ["status", "spend", "reconcile"])
+def test_a_wrong_key_is_told_as_one_though_the_platform_answers_404(rgt: Run, market: Renter, command: str) -> None:
+    said = told(rgt(command, VAST_URL=market.ready.url, VAST_API_KEY="f" * 64))
+
+    assert "[auth_failed]" in said
+    assert "VAST_API_KEY" in said
+
+
+@pytest.mark.parametrize("command", ["status", "spend", "reconcile"])
+def test_a_dead_address_is_told_with_the_address(rgt: Run, command: str) -> None:
+    url = dead_url()
+
+    said = told(rgt(command, VAST_URL=url, VAST_API_KEY="f" * 64))
+
+    assert "[market_unreachable]" in said
+    assert url in said
+
+
+@pytest.mark.parametrize(
+    ("policy", "seen"),
+    [
+        ("max_usd_per_hour = 'cheap'", "max_usd_per_hour"),
+        ("max_usd_per_hour = -1", "max_usd_per_hour"),
+        ("max_usd_per_houre = 1", "max_usd_per_houre"),
+        ("max_usd_per_hour = ", "policy.toml"),
+        ("waive = ['VAST999']", "VAST999"),
+        ("approval_level = 'nobody'", "approval_level"),
+    ],
+)
+def test_a_bad_policy_stops_everything_and_names_the_line(
+    rgt: Run, env: dict[str, str], policy: str, seen: str
+) -> None:
+    home = Path(env["RGT_HOME"])
+    home.mkdir()
+    (home / "policy.toml").write_text(policy)
+
+    for command in (["serve"], ["status"], ["policy", "check"]):
+        said = told(rgt(*command, VAST_API_KEY="f" * 64))
+        assert "[config_error]" in said
+        assert seen in said
+
+
+@pytest.mark.parametrize(("url", "seen"), [("console.vast.ai", "VAST_URL"), ("ftp://x", "VAST_URL")])
+def test_an_address_that_is_none_is_told(rgt: Run, url: str, seen: str) -> None:
+    assert seen in told(rgt("status", VAST_URL=url, VAST_API_KEY="f" * 64))
+
+
+def test_a_home_that_is_a_file_is_told(rgt: Run, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+
+    assert "RGT_HOME" in told(rgt("status", RGT_HOME=str(tmp_path / "file"), VAST_API_KEY="f" * 64))
+
+
+def test_approving_what_is_not_there_is_told(rgt: Run) -> None:
+    assert "Nothing was approved" in told(rgt("approve", "ap-nothing1"))
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("case", ["wrong key", "dead address"])
+async def test_a_tool_tells_the_model_what_the_command_tells_the_person(
+    env: dict[str, str], market: Renter, case: str
+) -> None:
+    url = market.ready.url if case == "wrong key" else dead_url()
+    server = StdioServerParameters(
+        command=sys.executable,
+        args=["-m", "remote_gpu_trainer", "serve"],
+        env=env | {"VAST_URL": url, "VAST_API_KEY": "f" * 64},
+    )
+    async with Client(server) as client:
+        answer = await client.call_tool("search_offers", {"hours": 1, "disk_gib": 20})
+
+    assert answer.is_error
+    assert ("[auth_failed]" if case == "wrong key" else "[market_unreachable]") in str(answer.content)
+    assert "Traceback" not in str(answer.content)
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+def test_serving_writes_nothing_but_protocol_on_standard_output(env: dict[str, str], market: Renter) -> None:
+    hello: Json = {
+        "jsonrpc": "2.0",
+        "id": 1,
+        "method": "initialize",
+        "params": {
+            "protocolVersion": "2025-11-25",
+            "capabilities": {},
+            "clientInfo": {"name": "test", "version": "1"},
+        },
+    }
+    listing: Json = {"jsonrpc": "2.0", "id": 2, "method": "tools/list", "params": {}}
+    said = [hello, {"jsonrpc": "2.0", "method": "notifications/initialized"}, listing]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "remote_gpu_trainer", "serve"],
+        env=env | {"VAST_URL": market.ready.url, "VAST_API_KEY": "f" * 64},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdin is not None and process.stdout is not None
+    process.stdin.write("".join(json.dumps(one) + "\n" for one in said))
+    process.stdin.flush()
+    lines = [json.loads(process.stdout.readline()) for _ in range(2)]
+    rest, told_aside = process.communicate(timeout=30)
+
+    assert {one["id"] for one in lines} == {1, 2}
+    assert rest == ""
+    assert "Traceback" not in told_aside
