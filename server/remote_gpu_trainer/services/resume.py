@@ -198,7 +198,7 @@ class ResumeService:
         view = (await self._views.status(new.lease.id))[0]
         note = (
             f"the old instance of {lease.id} is kept and bills; push_files the newest proven copy and the code here, "
-            "then start_job"
+            "then start_job; env that was given at create is not kept, so pass what the job needs to start_job"
         )
         return view.model_copy(update={"notes": (*view.notes, note)})
 

@@ -121,7 +121,7 @@ class WatchService:
             message=instance.raw.message,
             gpu=instance.gpu_name,
             machine_id=instance.machine_id,
-            endpoints=instance.endpoints,
+            endpoints=instance.endpoints if instance.phase is InstancePhase.RUNNING else (),
             ports=instance.ports,
             job=beat,
             job_step=step,
