@@ -12,6 +12,7 @@ from remote_gpu_trainer.rules.platform import parse_profile
 from remote_gpu_trainer.services.account import AccountWatch
 from remote_gpu_trainer.services.caps import Caps
 from remote_gpu_trainer.services.container import Services
+from remote_gpu_trainer.services.guard import Guard
 from remote_gpu_trainer.services.hosts import HostAccess
 from remote_gpu_trainer.services.jobs import JobService
 from remote_gpu_trainer.services.ledger import Ledger
@@ -57,6 +58,7 @@ def compose(settings: Settings, *, clock: Clock | None = None) -> Services:
     reconciler = Reconciler(watch, journal, ledger, clock)
     hosts = HostAccess(market, watch, connector)
     states = StateChanger(market, journal)
+    guard = Guard(journal, policy)
     caps = Caps(policy, journal, ledger, clock)
     views = WatchService(
         watch=watch, journal=journal, ledger=ledger, reconciler=reconciler, hosts=hosts, policy=policy, clock=clock
@@ -66,6 +68,7 @@ def compose(settings: Settings, *, clock: Clock | None = None) -> Services:
         journal=journal,
         watch=watch,
         reconciler=reconciler,
+        guard=guard,
         ledger=ledger,
         caps=caps,
         connector=connector,
@@ -84,10 +87,13 @@ def compose(settings: Settings, *, clock: Clock | None = None) -> Services:
         market=market,
         journal=journal,
         approvals=approvals,
+        guard=guard,
         offers=OfferService(market, policy),
         rent=rent,
         watch=views,
-        jobs=JobService(market=market, journal=journal, hosts=hosts, policy=policy, platform=platform, clock=clock),
+        jobs=JobService(
+            market=market, journal=journal, hosts=hosts, guard=guard, policy=policy, platform=platform, clock=clock
+        ),
         resume=ResumeService(
             market=market,
             journal=journal,
@@ -95,15 +101,22 @@ def compose(settings: Settings, *, clock: Clock | None = None) -> Services:
             views=views,
             states=states,
             rent=rent,
+            guard=guard,
             ledger=ledger,
             policy=policy,
             clock=clock,
         ),
         stopping=StoppingService(
-            journal=journal, watch=watch, views=views, states=states, policy=policy, platform=platform, clock=clock
+            journal=journal, watch=watch, views=views, states=states, guard=guard, platform=platform, clock=clock
         ),
         pull=PullService(
-            journal=journal, hosts=hosts, ledger=ledger, policy=policy, results=settings.results, clock=clock
+            journal=journal,
+            hosts=hosts,
+            guard=guard,
+            ledger=ledger,
+            policy=policy,
+            results=settings.results,
+            clock=clock,
         ),
         proof=ProofService(journal=journal, clock=clock),
         teardown=TeardownService(

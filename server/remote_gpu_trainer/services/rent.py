@@ -8,25 +8,27 @@ from pydantic import Field
 
 from remote_gpu_trainer import bundled
 from remote_gpu_trainer.domain.ids import LEASE_ALPHABET, NAME_PATTERN, InstanceId, LeaseId, OfferId, label_of
-from remote_gpu_trainer.domain.instances import Account, InstanceOrder
+from remote_gpu_trainer.domain.instances import Account, InstanceOrder, Volume, VolumeMount
 from remote_gpu_trainer.domain.offers import JobShape, Offer, OfferQuery, RentalType, disk_usd_per_hour, job_cost
 from remote_gpu_trainer.domain.policy import Policy
 from remote_gpu_trainer.domain.runs import Intent, IntentState, Lease, LeaseRecord, RunPhase
-from remote_gpu_trainer.domain.units import Usd, UsdPerHour
+from remote_gpu_trainer.domain.units import GIB, Usd, UsdPerHour
 from remote_gpu_trainer.domain.values import Value
 from remote_gpu_trainer.errors import AnswerLost, InvalidRequest, OfferGone, RequestRejected, RgtError
 from remote_gpu_trainer.ports import Clock, HostConnector, Journal, Marketplace
-from remote_gpu_trainer.rules.base import Stage
+from remote_gpu_trainer.rules.base import Finding, Stage
 from remote_gpu_trainer.rules.facts import RentFacts
 from remote_gpu_trainer.rules.platform import Platform
-from remote_gpu_trainer.rules.registry import enforce
+from remote_gpu_trainer.rules.sizing import disk_need
 from remote_gpu_trainer.services.account import AccountWatch
 from remote_gpu_trainer.services.caps import Caps
+from remote_gpu_trainer.services.guard import Guard
 from remote_gpu_trainer.services.ledger import Ledger
 from remote_gpu_trainer.services.offers import price_to_pay
 from remote_gpu_trainer.services.reconcile import Reconciler
 
 NOT_RENTED = "Nothing was rented."
+VOLUME_MOUNT = "/workspace/volume"
 LOOKS_AFTER_LOSS = 6
 SECONDS_BETWEEN_LOOKS = 5.0
 
@@ -46,6 +48,9 @@ class RentRequest(Value):
     env: dict[str, str] = Field(default_factory=dict, repr=False)
     secret_names: tuple[str, ...] = ()
     acknowledge: tuple[str, ...] = ()
+    checkpoint_gib: float | None = None
+    kept_checkpoints: int = 2
+    volume_id: int | None = None
     continues: LeaseId | None = None
 
 
@@ -59,6 +64,7 @@ class RentService:
         journal: Journal,
         watch: AccountWatch,
         reconciler: Reconciler,
+        guard: Guard,
         ledger: Ledger,
         caps: Caps,
         connector: HostConnector,
@@ -71,6 +77,7 @@ class RentService:
         self._journal = journal
         self._watch = watch
         self._reconciler = reconciler
+        self._guard = guard
         self._ledger = ledger
         self._caps = caps
         self._connector = connector
@@ -98,7 +105,8 @@ class RentService:
         onstart = bundled.read_text("scripts/onstart.sh")
         key = self._connector.public_key()
         registered = key.split()[1] in {line.split()[1] for line in await self._market.ssh_keys() if " " in line}
-        self._check(request, offer, bid, account, onstart, key)
+        volume = await self._volume(request)
+        found = self._check(request, offer, bid, account, onstart, key, volume)
         self._caps.enforce(cost, per_hour)
         if not registered:
             # A key reaches only instances that are created after it (guides, 2026).
@@ -113,6 +121,8 @@ class RentService:
             usd_per_hour=per_hour,
             budget=Usd(cost.total),
             checkpoint_minutes=request.checkpoint_minutes,
+            checkpoint_bytes=None if request.checkpoint_gib is None else int(request.checkpoint_gib * GIB),
+            kept_checkpoints=request.kept_checkpoints,
             secret_names=request.secret_names,
             ports=request.ports,
             continues=request.continues,
@@ -127,10 +137,12 @@ class RentService:
             env=env,
             ports=request.ports,
             bid_usd_per_hour=bid,
+            volume=None if volume is None else VolumeMount(id=volume.id, path=VOLUME_MOUNT),
         )
         intent = self._journal.open_lease(
             lease, account_id=account.id, request={**order.model_dump(mode="json", exclude={"env", "onstart"})}
         )
+        self._guard.keep(Stage.RENT, lease.id, found)
         return await self._create(intent, lease, order)
 
     async def _create(self, intent: Intent, lease: Lease, order: InstanceOrder) -> LeaseRecord:
@@ -219,7 +231,9 @@ class RentService:
         account: Account,
         onstart: str,
         key: str,
-    ) -> None:
+        volume: Volume | None,
+    ) -> tuple[Finding, ...]:
+        shape = request.shape
         facts = RentFacts(
             offer=offer,
             shape=request.shape,
@@ -242,11 +256,35 @@ class RentService:
             # It is put on the account before the create leaves, so that it reaches the new instance either way.
             key_registered=True,
             searched_as=request.rental,
+            disk_need_gib=None
+            if request.checkpoint_gib is None
+            else disk_need(
+                image_gib=shape.image_gib,
+                data_gib=shape.upload_gib,
+                checkpoint_gib=request.checkpoint_gib,
+                kept_checkpoints=request.kept_checkpoints,
+            ),
+            volume_machine=None if volume is None else volume.machine_id,
             unresolved_creates=tuple(
                 intent.lease for intent in self._journal.open_intents() if intent.action == "create"
             ),
         )
-        enforce(Stage.RENT, facts, effect=NOT_RENTED, acknowledged=request.acknowledge, waived=self._policy.waive)
+        return self._guard.enforce(
+            Stage.RENT, facts, effect=NOT_RENTED, lease=None, acknowledged=request.acknowledge, keep=False
+        )
+
+    async def _volume(self, request: RentRequest) -> Volume | None:
+        if request.volume_id is None:
+            return None
+        volumes = await self._market.volumes()
+        for volume in volumes:
+            if volume.id == request.volume_id and volume.machine_id is not None:
+                return volume
+        raise InvalidRequest(
+            f"the account shows no volume {request.volume_id} with its machine",
+            next_step=f"the volumes are {', '.join(str(volume.id) for volume in volumes) or 'none'}",
+            effect=NOT_RENTED,
+        )
 
     def _environment(self, request: RentRequest) -> dict[str, str]:
         if not re.fullmatch(NAME_PATTERN, request.name):
