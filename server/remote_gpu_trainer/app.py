@@ -9,6 +9,7 @@ from remote_gpu_trainer.database.file import Database, private_folder
 from remote_gpu_trainer.journal.store import SqliteJournal
 from remote_gpu_trainer.ports import Clock
 from remote_gpu_trainer.rules.platform import parse_profile
+from remote_gpu_trainer.secretstore import SecretStore
 from remote_gpu_trainer.services.account import AccountWatch
 from remote_gpu_trainer.services.caps import Caps
 from remote_gpu_trainer.services.container import Services
@@ -59,6 +60,7 @@ def compose(settings: Settings, *, clock: Clock | None = None) -> Services:
     hosts = HostAccess(market, watch, connector)
     states = StateChanger(market, journal)
     guard = Guard(journal, policy)
+    secret_store = SecretStore(settings.secrets)
     caps = Caps(policy, journal, ledger, clock)
     views = WatchService(
         watch=watch, journal=journal, ledger=ledger, reconciler=reconciler, hosts=hosts, policy=policy, clock=clock
@@ -74,7 +76,7 @@ def compose(settings: Settings, *, clock: Clock | None = None) -> Services:
         connector=connector,
         policy=policy,
         platform=platform,
-        secret_values=settings.secrets,
+        secrets=secret_store,
         clock=clock,
     )
 
@@ -88,6 +90,7 @@ def compose(settings: Settings, *, clock: Clock | None = None) -> Services:
         journal=journal,
         approvals=approvals,
         guard=guard,
+        secrets=secret_store,
         offers=OfferService(market, policy),
         rent=rent,
         watch=views,

@@ -1,9 +1,9 @@
 """Renting exactly once: intent, request, answer, and a second look before anything is believed."""
 
 import re
-import secrets
-from collections.abc import Mapping
+from secrets import choice
 
+import anyio.to_thread
 from pydantic import Field
 
 from remote_gpu_trainer import bundled
@@ -20,6 +20,7 @@ from remote_gpu_trainer.rules.base import Finding, Stage
 from remote_gpu_trainer.rules.facts import RentFacts
 from remote_gpu_trainer.rules.platform import Platform
 from remote_gpu_trainer.rules.sizing import disk_need
+from remote_gpu_trainer.secretstore import SecretStore
 from remote_gpu_trainer.services.account import AccountWatch
 from remote_gpu_trainer.services.caps import Caps
 from remote_gpu_trainer.services.guard import Guard
@@ -70,7 +71,7 @@ class RentService:
         connector: HostConnector,
         policy: Policy,
         platform: Platform,
-        secret_values: Mapping[str, str],
+        secrets: SecretStore,
         clock: Clock,
     ) -> None:
         self._market = market
@@ -83,7 +84,7 @@ class RentService:
         self._connector = connector
         self._policy = policy
         self._platform = platform
-        self._secrets = secret_values
+        self._secrets = secrets
         self._clock = clock
 
     async def rent(self, request: RentRequest) -> LeaseRecord:
@@ -94,7 +95,7 @@ class RentService:
             OfferGone: another was quicker; nothing was rented.
             AnswerLost: undecided; the lease stays in the journal, and poll_status settles it.
         """
-        env = self._environment(request)
+        env = await anyio.to_thread.run_sync(self._environment, request)
         await self._reconciler.ensure()
         account = await self._watch.account()
         offer = await self._offer(request)
@@ -292,14 +293,16 @@ class RentService:
                 f"name {request.name[:40]!r} must begin with a letter and hold at most 31 of a-z, 0-9 and -",
                 effect=NOT_RENTED,
             )
-        missing = [name for name in request.secret_names if name not in self._secrets]
+        values = {name: self._secrets.value(name) for name in request.secret_names}
+        missing = [name for name, value in values.items() if value is None]
         if missing:
             raise InvalidRequest(
                 f"the server holds no secret named {', '.join(missing)}",
-                next_step="ask the person to set RGT_SECRET_<NAME> in the server's environment",
+                next_step="ask the person to set RGT_SECRET_<NAME> in the server's environment, or to keep it in the "
+                "keyring with `rgt secret set <NAME>`; do not take the value yourself",
                 effect=NOT_RENTED,
             )
-        return {**request.env, **{name: self._secrets[name] for name in request.secret_names}}
+        return {**request.env, **{name: value for name, value in values.items() if value is not None}}
 
     def _record(self, lease: LeaseId) -> LeaseRecord:
         record = self._journal.lease(lease)
@@ -309,4 +312,4 @@ class RentService:
 
 
 def _lease_id(name: str) -> LeaseId:
-    return LeaseId(f"{name}-{''.join(secrets.choice(LEASE_ALPHABET) for _ in range(6))}")
+    return LeaseId(f"{name}-{''.join(choice(LEASE_ALPHABET) for _ in range(6))}")

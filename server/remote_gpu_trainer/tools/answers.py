@@ -1,11 +1,13 @@
 """What the tools answer with. Small on purpose: a model reads every field of every call."""
 
 from collections.abc import Iterable
+from typing import cast
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from remote_gpu_trainer.approval.visible import fenced, visible
 from remote_gpu_trainer.domain.artifacts import CopyReceipt, SkippedEntry, VerificationReport
+from remote_gpu_trainer.errors import RgtError
 from remote_gpu_trainer.rules.base import Finding
 from remote_gpu_trainer.services.views import LogView, OfferList, RankedOffer, RunView, SpendReport, TeardownOutcome
 
@@ -213,6 +215,20 @@ def warned(findings: Iterable[Finding]) -> list[Warned]:
         )
         for one in findings
     ]
+
+
+def refused(error: RgtError) -> dict[str, object]:
+    """A refusal as structure, beside its text: each rule that blocks with its id, numbers, fix and what would pass."""
+    rows = error.details.get("findings")
+    found = [Finding.model_validate(row) for row in cast("list[object]", rows)] if isinstance(rows, list) else []
+    return {
+        "error": error.code,
+        "retryable": error.retryable,
+        "seen": error.message,
+        "next_step": error.next_step,
+        "effect": error.effect,
+        "findings": [one.model_dump() for one in warned(found)],
+    }
 
 
 def offers(found: OfferList) -> Offers:

@@ -84,7 +84,7 @@ def tools(services: Services) -> list[Tool]:
         ports: list[str] = [],  # noqa: B006 - read only
         env: Annotated[dict[str, str], Field(description="No secrets here")] = {},  # noqa: B006 - read only
         secret_env: Annotated[
-            list[str], Field(description="Names whose values the server holds as RGT_SECRET_<NAME>")
+            list[str], Field(description="Names; the server holds the values (RGT_SECRET_<NAME>, keyring)")
         ] = [],  # noqa: B006 - read only
         acknowledge: Acknowledge = [],  # noqa: B006 - read only
     ) -> answers.Runs:
