@@ -8,6 +8,8 @@ from urllib.parse import quote
 from remote_gpu_trainer.rules.secrets import FORMATS
 
 LONG_LINE = 16
+MOST_ESCAPES = 3
+"""The machine may print JSON, our fence doubles backslashes, and the answer is JSON again."""
 SHORTEST = 6
 """A known secret below this length would redact ordinary words."""
 
@@ -29,13 +31,15 @@ def redact(text: str, known: Iterable[str] = ()) -> str:
 
 def _forms(value: str) -> set[str]:
     raw = value.encode()
-    quoted = json.dumps(value)[1:-1]
     encoded = {base64.b64encode(raw).decode(), base64.urlsafe_b64encode(raw).decode()}
     # A key of several lines comes back from a log line by line.
     lines = {line.strip() for line in value.splitlines() if len(line.strip()) >= LONG_LINE}
-    return {
-        *(value, value.strip(), quoted, json.dumps(quoted)[1:-1], quote(value, safe="")),
-        *lines,
-        *encoded,
-        *(form.rstrip("=") for form in encoded),
-    }
+    plain = {value, value.strip(), *lines}
+    for _ in range(MOST_ESCAPES):
+        plain |= {escaped for form in plain for escaped in _escaped(form)}
+    return {*plain, quote(value, safe=""), *encoded, *(form.rstrip("=") for form in encoded)}
+
+
+def _escaped(form: str) -> tuple[str, str, str]:
+    """As JSON, as JSON in ASCII, and as our own fence writes it."""
+    return json.dumps(form, ensure_ascii=False)[1:-1], json.dumps(form)[1:-1], form.replace("\\", "\\\\")

@@ -8,10 +8,12 @@ from mcp.server import MCPServer
 from mcp.server.lowlevel.helper_types import ReadResourceContents
 from mcp.server.mcpserver import Context
 from mcp.server.mcpserver.exceptions import ToolError, UnexpectedToolError
+from mcp.server.mcpserver.tools import Tool
 from mcp.types import CallToolResult, InputRequiredResult, TextContent
 from pydantic import AnyUrl
 
-from remote_gpu_trainer.errors import RgtError
+from remote_gpu_trainer.approval.visible import visible
+from remote_gpu_trainer.errors import InvalidRequest, RgtError
 from remote_gpu_trainer.rules.redaction import redact
 from remote_gpu_trainer.services.container import Services
 from remote_gpu_trainer.tools import answers
@@ -30,9 +32,10 @@ T = TypeVar("T")
 class SealedServer(MCPServer):
     """A server whose answers, refusals and resources hold no secret: those handed over by name, and known formats."""
 
-    def __init__(self, services: Services, **options: Any) -> None:
-        super().__init__(**options)
+    def __init__(self, services: Services, *, tools: list[Tool], **options: Any) -> None:
+        super().__init__(tools=tools, **options)
         self._services = services
+        self._arguments = {tool.name: tuple(tool.parameters["properties"]) for tool in tools}
         self._remembered = False
 
     async def call_tool(
@@ -41,16 +44,28 @@ class SealedServer(MCPServer):
         """As the SDK's, sealed. Also the text with which the SDK refuses arguments, which quotes them."""
         await self._remember()
         try:
+            self._demand_known(name, arguments)
             answer = await super().call_tool(name, arguments, context)
         except UnexpectedToolError:
             raise  # its text is the SDK's own; what the log makes of the cause is sealed where the log is made
-        except ToolError as refusal:
+        except (ToolError, InvalidRequest) as refusal:
             told = _purposeful(refusal)
             if told is None:
                 raise ToolError(self._clean(str(refusal))) from None
             text = TextContent(type="text", text=str(refusal))
             answer = CallToolResult(content=[text], structured_content=answers.refused(told), is_error=True)
         return self._sealed(answer)
+
+    def _demand_known(self, name: str, arguments: dict[str, Any]) -> None:
+        """The SDK would leave an unknown argument out, and the model would believe that it counted."""
+        known = self._arguments.get(name)
+        strange = [] if known is None else [one for one in arguments if one not in known]
+        if strange:
+            raise InvalidRequest(
+                f"{name} has no argument {', '.join(visible(one[:40]) for one in strange[:5])}",
+                next_step=f"its arguments are {', '.join(known or ())}",
+                effect="Nothing was done.",
+            )
 
     async def read_resource(
         self, uri: AnyUrl | str, context: Context[Any, Any] | None = None
