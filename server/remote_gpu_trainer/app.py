@@ -9,9 +9,11 @@ from remote_gpu_trainer.database.file import Database, private_folder
 from remote_gpu_trainer.journal.store import SqliteJournal
 from remote_gpu_trainer.ports import Clock
 from remote_gpu_trainer.rules.platform import parse_profile
+from remote_gpu_trainer.secretstore import SecretStore
 from remote_gpu_trainer.services.account import AccountWatch
 from remote_gpu_trainer.services.caps import Caps
 from remote_gpu_trainer.services.container import Services
+from remote_gpu_trainer.services.guard import Guard
 from remote_gpu_trainer.services.hosts import HostAccess
 from remote_gpu_trainer.services.jobs import JobService
 from remote_gpu_trainer.services.ledger import Ledger
@@ -58,6 +60,8 @@ def compose(settings: Settings, *, clock: Clock | None = None) -> Services:
     reconciler = Reconciler(watch, journal, ledger, clock)
     hosts = HostAccess(market, watch, connector)
     states = StateChanger(market, journal)
+    guard = Guard(journal, policy)
+    secret_store = SecretStore(settings.secrets)
     caps = Caps(policy, journal, ledger, clock)
     views = WatchService(
         watch=watch, journal=journal, ledger=ledger, reconciler=reconciler, hosts=hosts, policy=policy, clock=clock
@@ -67,12 +71,13 @@ def compose(settings: Settings, *, clock: Clock | None = None) -> Services:
         journal=journal,
         watch=watch,
         reconciler=reconciler,
+        guard=guard,
         ledger=ledger,
         caps=caps,
         connector=connector,
         policy=policy,
         platform=platform,
-        secret_values=settings.secrets,
+        secrets=secret_store,
         clock=clock,
     )
 
@@ -87,10 +92,14 @@ def compose(settings: Settings, *, clock: Clock | None = None) -> Services:
         market=market,
         journal=journal,
         approvals=approvals,
+        guard=guard,
+        secrets=secret_store,
         offers=OfferService(market, policy),
         rent=rent,
         watch=views,
-        jobs=JobService(market=market, journal=journal, hosts=hosts, policy=policy, platform=platform, clock=clock),
+        jobs=JobService(
+            market=market, journal=journal, hosts=hosts, guard=guard, policy=policy, platform=platform, clock=clock
+        ),
         resume=ResumeService(
             market=market,
             journal=journal,
@@ -98,16 +107,18 @@ def compose(settings: Settings, *, clock: Clock | None = None) -> Services:
             views=views,
             states=states,
             rent=rent,
+            guard=guard,
             ledger=ledger,
             policy=policy,
             clock=clock,
         ),
         stopping=StoppingService(
-            journal=journal, watch=watch, views=views, states=states, policy=policy, platform=platform, clock=clock
+            journal=journal, watch=watch, views=views, states=states, guard=guard, platform=platform, clock=clock
         ),
         pull=PullService(
             journal=journal,
             hosts=hosts,
+            guard=guard,
             ledger=ledger,
             policy=policy,
             results=settings.results,

@@ -4,7 +4,7 @@ from importlib.metadata import version
 
 import typer
 
-from remote_gpu_trainer.cli import approvals, checks, money, programs, skill
+from remote_gpu_trainer.cli import approvals, checks, money, programs, secrets, skill
 
 app = typer.Typer(
     name="rgt",
@@ -24,6 +24,7 @@ app.command("spend")(money.spend)
 app.command("reconcile")(money.reconcile)
 app.command("doctor")(checks.doctor)
 app.add_typer(checks.policy_app, name="policy")
+app.add_typer(secrets.app, name="secret")
 app.add_typer(skill.app, name="skill")
 
 

@@ -4,6 +4,7 @@ import sys
 
 import anyio
 
+from remote_gpu_trainer.cli.logs import seal_logs
 from remote_gpu_trainer.errors import RgtError
 from remote_gpu_trainer.services.container import Services
 from remote_gpu_trainer.tools.server import build_server
@@ -14,6 +15,7 @@ def run(services: Services, *, http_port: int | None) -> None:
 
     async def serve() -> None:
         server = build_server(services)
+        seal_logs(services.secrets.known)
         try:
             async with anyio.create_task_group() as group:
                 group.start_soon(_settle, services)

@@ -135,6 +135,13 @@ class InstanceIdentity(Value):
     started_at: datetime | None
 
 
+class VolumeMount(Value):
+    """An existing local volume and where it appears in the container."""
+
+    id: int
+    path: str
+
+
 class InstanceOrder(Value):
     """A create call, complete. Secrets travel in ``env`` and are never journalled."""
 
@@ -152,6 +159,8 @@ class InstanceOrder(Value):
     cancel_unavailable: bool = True
     """Without it an unavailable machine quietly becomes a stopped instance that bills its disk."""
     image_login: str | None = None
+    volume: VolumeMount | None = None
+    """Only on the machine on which it was made (VAST12)."""
 
 
 class Account(Value):

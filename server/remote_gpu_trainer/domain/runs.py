@@ -113,6 +113,8 @@ class Lease(Value):
     budget: Usd
     """Estimated whole cost, which the caps were checked against."""
     checkpoint_minutes: float | None = None
+    checkpoint_bytes: int | None = None
+    kept_checkpoints: int | None = None
     secret_names: tuple[str, ...] = ()
     ports: tuple[str, ...] = ()
     continues: LeaseId | None = None

@@ -24,13 +24,16 @@ def _stored_by_platform(facts: RentFacts) -> Trip | None:
         ("args", facts.args),
         ("image", facts.image or ""),
         ("image login", facts.image_login or ""),
+        ("ports", " ".join(facts.ports)),
     )
     found = tuple(chain.from_iterable(find_secrets(text, place) for place, text in texts)) + _in_env(facts.env)
     return Trip(_places(found)) if found else None
 
 
 def _in_command(facts: StartFacts) -> Trip | None:
-    found = facts.secrets + find_secrets(" ".join(facts.job.argv), "command") + _in_env(facts.job.env)
+    words = (("command", " ".join(facts.job.argv)), ("path", " ".join((facts.job.cwd, *facts.job.results))))
+    said = tuple(chain.from_iterable(find_secrets(text, place) for place, text in words))
+    found = facts.secrets + said + _in_env(facts.job.env)
     return Trip(_places(found)) if found else None
 
 
@@ -50,7 +53,8 @@ VAST11 = Rule(
 
 
 def _pushed(facts: PushFacts) -> Trip | None:
-    return Trip(_places(facts.secrets)) if facts.secrets else None
+    found = facts.secrets + find_secrets(facts.destination, "destination")
+    return Trip(_places(found)) if found else None
 
 
 U34 = Rule(

@@ -50,7 +50,7 @@ def diagnose(facts: PollFacts) -> Diagnosis:
                 facts,
                 Cause.UNKNOWN,
                 "the platform reports a state that waiting does not change, or that this program does not know",
-                "read_logs with daemon=true, then resume_run; copy_out first if the box still answers",
+                "read_logs with source=daemon, then resume_run; copy_out first if the box still answers",
                 rule="VAST17",
             )
 
@@ -106,7 +106,7 @@ def _refusal(facts: PollFacts) -> Diagnosis | None:
                 facts,
                 Cause.CONTAINER_REFUSED,
                 "the container runtime of the host refused to start it",
-                "read_logs with daemon=true for its words; then another image or another offer",
+                "read_logs with source=daemon for its words; then another image or another offer",
             )
 
 
@@ -149,8 +149,8 @@ def _loading(facts: PollFacts) -> Diagnosis:
             facts,
             Cause.SLOW_IMAGE,
             f"loading for {_minutes(held)}; the window for this image is {_minutes(window)}",
-            "read_logs with daemon=true shows the pull; if it stands still, destroy it (the person's consent is asked) "
-            "and take a faster offer or a slimmer image",
+            "read_logs with source=daemon shows the pull; if it stands still, destroy it (the person's consent is "
+            "asked) and take a faster offer or a slimmer image",
             rule="VAST13",
         )
     return _say(

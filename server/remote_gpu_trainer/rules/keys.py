@@ -90,7 +90,7 @@ VAST39 = Rule(
     severity=Severity.WARN,
     symptom="An instance is stopped or destroyed although no key of the account was used.",
     cause="Each container holds a CONTAINER_API_KEY with the right to start, stop and destroy its instance, and the "
-    " documentation shows how to make it from files there: who is on the box can end it.",
+    "documentation shows how to make it from files there: who is on the box can end it.",
     example="A dependency that the training script installs deletes the instance that it runs on.",
     fix="hold proven copies off the box as the only durability; destroying with consent protects against this "
     "program's mistakes, not against the box",

@@ -99,7 +99,7 @@ VAST13 = Rule(
     symptom="A new instance stays in Loading or Connecting for many minutes.",
     cause="The host pulls a large image, or its link is slow; 1 to 5 minutes are usual.",
     example="A 22 GB image over a 100 Mbit/s link takes half an hour.",
-    fix="after the window read_logs with daemon=true shows the pull; if it stands still, destroy and take a faster "
+    fix="after the window read_logs with source=daemon shows the pull; if it stands still, destroy and take a faster "
     "offer or a slimmer image",
     unless="it has loaded for less than the window, or the log shows the pull moving",
     source="docs.vast.ai CLI Hello World and show-logs, 2026-06",

@@ -218,7 +218,7 @@ def enforce(
 
 
 def _next_step(blocking: list[Finding]) -> str:
-    steps = [f"{finding.rule}: {finding.fix}" for finding in blocking]
+    steps = [f"{finding.rule}: {finding.fix} (it passes when {finding.unless})" for finding in blocking]
     soft = [finding.rule for finding in blocking if finding.acknowledgeable]
     if soft and len(soft) == len(blocking):
         steps.append(f"or accept it knowingly with acknowledge={soft}")

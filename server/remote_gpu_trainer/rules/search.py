@@ -4,8 +4,10 @@ from remote_gpu_trainer.domain.instances import InstancePhase
 from remote_gpu_trainer.domain.offers import job_cost
 from remote_gpu_trainer.domain.units import GB, show_usd
 from remote_gpu_trainer.rules.base import Rule, Severity, Trip, on
-from remote_gpu_trainer.rules.facts import CopyFacts, OfferFacts, PollFacts, RentFacts, SearchFacts
+from remote_gpu_trainer.rules.facts import CopyFacts, OfferFacts, PollFacts, PushFacts, RentFacts, SearchFacts
 
+WORTH_SAYING_USD, WORTH_ASKING_USD = 0.10, 5.0
+"""What one copy must cost to be told, and to need an acknowledgement."""
 RELIABLE = 0.98
 """Below this share of uptime a host is worth a warning even where the policy allows it."""
 
@@ -67,17 +69,23 @@ def _dear_bandwidth(facts: OfferFacts) -> Trip | None:
 
 
 def _dear_copy(facts: CopyFacts) -> Trip | None:
-    price = facts.instance.egress_usd_per_gb
+    fix = "leave out what need not come home, or copy to where it stays"
+    return _dear_bytes(facts.instance.egress_usd_per_gb, facts.bytes, "outgoing", fix)
+
+
+def _dear_push(facts: PushFacts) -> Trip | None:
+    fix = "leave out what the job does not read, or bring it in once and keep it on the disk"
+    return _dear_bytes(facts.instance.ingress_usd_per_gb, facts.size, "incoming", fix)
+
+
+def _dear_bytes(price: float | None, size: int | None, way: str, fix: str) -> Trip | None:
     if price is None:
-        return Trip("the host's price for outgoing bytes is unknown")
-    if facts.bytes is None or facts.bytes / GB * price < 0.10:
+        return Trip(f"the host's price for {way} bytes is unknown", Severity.WARN)
+    cost = (size or 0) / GB * price
+    if size is None or cost < WORTH_SAYING_USD:
         return None
-    cost = facts.bytes / GB * price
-    return Trip(
-        f"{facts.bytes / GB:.1f} GB at {show_usd(price)}/GB cost {show_usd(cost)}",
-        Severity.ACKNOWLEDGE if cost >= 5 else Severity.WARN,
-        "leave out what need not come home, or copy to where it stays",
-    )
+    seen = f"{size / GB:.1f} GB at {show_usd(price)}/GB cost {show_usd(cost)}"
+    return Trip(seen, Severity.ACKNOWLEDGE if cost >= WORTH_ASKING_USD else Severity.WARN, fix)
 
 
 VAST9 = Rule(
@@ -91,7 +99,7 @@ VAST9 = Rule(
     fix="compare offers by the whole cost of the job, and bring a data set in once, onto the disk",
     unless="the bytes to be moved, or the host's price for them, are smaller",
     source="docs.vast.ai billing and pricing, 2026-06; OpenAPI 2026-08 (inet_up_cost, inet_down_cost)",
-    checks=(*on(_dear_bandwidth, SearchFacts, RentFacts), *on(_dear_copy, CopyFacts)),
+    checks=(*on(_dear_bandwidth, SearchFacts, RentFacts), *on(_dear_copy, CopyFacts), *on(_dear_push, PushFacts)),
 )
 
 

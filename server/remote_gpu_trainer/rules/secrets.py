@@ -63,10 +63,13 @@ _SECRET_FILE = re.compile(
 )
 _PLACEHOLDER = re.compile(
     r"\$[\w{(]|^%\w|^<|^\{\{|^\*+$|^x{3,}|^your|example|changeme|placeholder|dummy|redacted|^\.\.\.|^os\.|getenv|environ"
-    r"|^none$|^null$|^true$|^false$",
+    r"|^none$|^null$|^true$|^false$|^pass(?:word|wd|phrase)?$|^secret$|^pwd$",
     re.IGNORECASE,
 )
-_CODE = re.compile(r"[(\[]|^[A-Za-z_]+(?:\.(?:[A-Za-z_]\w*|\d+))+$|^[A-Za-z_]+$|^/|^~|^\.|^https?:|^--")
+_CODE = re.compile(
+    r"[(\[]|^[A-Za-z_]+(?:\.(?:[A-Za-z_]\w*|\d+))+$|^[a-z_][a-z_\d]{0,15}(?:\.[A-Za-z_]{1,60})+$|^[A-Za-z_]+$"
+    r"|^[A-Z][A-Za-z\d]{0,60}(?:Types?|Keys?|Tokens?|Config|Credentials?)$|^/|^~|^\.|^https?:|^--"
+)
 LEAST_ENTROPY = 3.2
 """Bits for each character: above words and names, below random base64, base62 and hexadecimal of 32 characters."""
 MAX_DEPTH = 3

@@ -4,6 +4,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from remote_gpu_trainer.ports import ApprovalBook, Journal, Marketplace
+from remote_gpu_trainer.secretstore import SecretStore
+from remote_gpu_trainer.services.guard import Guard
 from remote_gpu_trainer.services.jobs import JobService
 from remote_gpu_trainer.services.offers import OfferService
 from remote_gpu_trainer.services.pull import ProofService, PullService
@@ -24,6 +26,8 @@ class Services:
     market: Marketplace
     journal: Journal
     approvals: ApprovalBook
+    guard: Guard
+    secrets: SecretStore
     offers: OfferService
     rent: RentService
     watch: WatchService

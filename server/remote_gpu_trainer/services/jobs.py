@@ -2,6 +2,8 @@
 
 import json
 import secrets
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path, PurePosixPath
 from typing import Literal
@@ -13,17 +15,19 @@ from pydantic import Field
 from remote_gpu_trainer import bundled
 from remote_gpu_trainer.domain.instances import InstancePhase
 from remote_gpu_trainer.domain.policy import Policy
-from remote_gpu_trainer.domain.runs import JobSpec, RunPhase
+from remote_gpu_trainer.domain.runs import JobSpec, LeaseRecord, RunPhase
 from remote_gpu_trainer.domain.values import Value
 from remote_gpu_trainer.errors import InvalidRequest, RemoteCommandFailed, UnsafePath, WrongPhase
-from remote_gpu_trainer.ports import Clock, Journal, Marketplace
+from remote_gpu_trainer.ports import Clock, Journal, Marketplace, RemoteHost
 from remote_gpu_trainer.rules.base import Stage
-from remote_gpu_trainer.rules.facts import PushFacts, PushFile, SecretSighting, StartFacts
+from remote_gpu_trainer.rules.facts import StartFacts
 from remote_gpu_trainer.rules.platform import Platform
-from remote_gpu_trainer.rules.registry import enforce
+from remote_gpu_trainer.services import boxcheck
 from remote_gpu_trainer.services.farside import limits_of
+from remote_gpu_trainer.services.guard import Guard
 from remote_gpu_trainer.services.hosts import STATE, HostAccess
 from remote_gpu_trainer.services.lookup import find_run, instance_of
+from remote_gpu_trainer.services.outgoing import is_large, push_facts
 from remote_gpu_trainer.services.views import LogView
 from remote_gpu_trainer.transfer.limits import ProgressSink
 from remote_gpu_trainer.transfer.push import PushReceipt, push, survey
@@ -57,6 +61,7 @@ class JobService:
         market: Marketplace,
         journal: Journal,
         hosts: HostAccess,
+        guard: Guard,
         policy: Policy,
         platform: Platform,
         clock: Clock,
@@ -64,6 +69,7 @@ class JobService:
         self._market = market
         self._journal = journal
         self._hosts = hosts
+        self._guard = guard
         self._policy = policy
         self._platform = platform
         self._clock = clock
@@ -91,14 +97,12 @@ class JobService:
         seen = await anyio.to_thread.run_sync(survey, source)
         size = sum(length for _, length in seen.files)
         route, _ = choose(instance, bytes=size, acknowledged=acknowledge)
-        facts = PushFacts(
-            instance=instance,
-            destination=destination,
-            files=tuple(PushFile(path=path, size=length) for path, length in seen.files),
-            secrets=tuple(SecretSighting(place=place, kind=kind) for place, kind in seen.secrets),
-            route=route,
-        )
-        enforce(Stage.PUSH, facts, effect=NOT_PUSHED, acknowledged=acknowledge, waived=self._policy.waive)
+        room = (None, None)
+        if is_large(seen):
+            async with self._box(record) as host:
+                room = await boxcheck.room(host, destination)
+        facts = await anyio.to_thread.run_sync(push_facts, instance, source, destination, seen, route, room)
+        self._guard.enforce(Stage.PUSH, facts, effect=NOT_PUSHED, lease=record.lease.id, acknowledged=acknowledge)
         receipt = await push(
             self._hosts.opener(record),
             source=source,
@@ -142,25 +146,30 @@ class JobService:
             checkpoint_minutes=minutes,
         )
         elapsed = self._clock.now() - record.lease.opened_at
-        facts = StartFacts(
-            instance=instance,
-            job=job,
-            platform=self._platform,
-            now=self._clock.now(),
-            hours=max((timedelta(hours=record.lease.shape.hours) - elapsed).total_seconds() / 3600, 0.01),
-            has_boot_hook=True,
-            box=None,
-        )
-        enforce(Stage.START, facts, effect=NOT_STARTED, acknowledged=request.acknowledge, waived=self._policy.waive)
-        host = await self._hosts.open(record)
-        try:
+        async with self._box(record) as host:
+            box = await boxcheck.check_box(host, folder=request.cwd, argv=request.argv)
+            self._journal.record(
+                boxcheck.BOX_CHECKED, record.lease.id, {} if box is None else box.model_dump(mode="json")
+            )
+            facts = StartFacts(
+                instance=instance,
+                job=job,
+                platform=self._platform,
+                now=self._clock.now(),
+                hours=max((timedelta(hours=record.lease.shape.hours) - elapsed).total_seconds() / 3600, 0.01),
+                has_boot_hook=bool(self._platform.boot_hook),
+                box=box,
+                checkpoint_bytes=record.lease.checkpoint_bytes,
+                kept_checkpoints=record.lease.kept_checkpoints,
+            )
+            self._guard.enforce(
+                Stage.START, facts, effect=NOT_STARTED, lease=record.lease.id, acknowledged=request.acknowledge
+            )
             for name in BOX_SCRIPTS:
                 await host.put(bundled.read_bytes(f"scripts/{name}"), f"{STATE}/{name}", mode=0o755)
             await host.put(_job_file(job), f"{STATE}/job.json", mode=0o600)
             self._journal.set_job(record.lease.id, job)
             answer = await host.run(["sh", f"{STATE}/boot.sh"], timeout_s=60)
-        finally:
-            await host.close()
         if answer.exit_status != 0:
             tail = answer.stderr[-300:].decode("utf-8", "replace")
             raise RemoteCommandFailed(
@@ -171,19 +180,24 @@ class JobService:
         self._journal.move(record.lease.id, RunPhase.TRAINING, f"job {job.job_id} started")
         return job
 
+    @asynccontextmanager
+    async def _box(self, record: LeaseRecord) -> AsyncGenerator[RemoteHost]:
+        host = await self._hosts.open(record)
+        try:
+            yield host
+        finally:
+            await host.close()
+
     async def logs(self, target: str | int, source: LogSource, *, lines: int, contains: str | None) -> LogView:
         """The last lines of a log. The text is untrusted."""
         record = find_run(self._journal, target)
         if source == "job":
-            host = await self._hosts.open(record)
-            try:
+            async with self._box(record) as host:
                 answer = await host.run(
                     ["sh", "-c", f"tail -n {int(lines) * 20 if contains else int(lines)} {STATE}/job.log 2>/dev/null"],
                     timeout_s=30,
                     max_output=MOST_LOG_BYTES,
                 )
-            finally:
-                await host.close()
             text, cut = answer.stdout.decode("utf-8", "replace"), answer.truncated
         else:
             text = await self._market.logs(instance_of(record), tail=lines, daemon=source == "daemon")

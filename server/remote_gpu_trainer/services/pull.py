@@ -11,12 +11,12 @@ from remote_gpu_trainer.domain.ids import CopyId
 from remote_gpu_trainer.domain.policy import Policy
 from remote_gpu_trainer.domain.runs import HELD_PHASES, LeaseRecord, RunPhase
 from remote_gpu_trainer.domain.units import show_usd
-from remote_gpu_trainer.errors import InvalidRequest, RgtError
+from remote_gpu_trainer.errors import InvalidRequest, RgtError, RuleViolation
 from remote_gpu_trainer.ports import Clock, Journal, RemoteHost
 from remote_gpu_trainer.rules.base import Stage
 from remote_gpu_trainer.rules.facts import CopyFacts
-from remote_gpu_trainer.rules.registry import enforce
 from remote_gpu_trainer.services.farside import limits_of, manifest_script, read_far_side
+from remote_gpu_trainer.services.guard import Guard
 from remote_gpu_trainer.services.hosts import HostAccess, read_heartbeat
 from remote_gpu_trainer.services.ledger import Ledger
 from remote_gpu_trainer.services.lookup import find_run
@@ -40,6 +40,7 @@ class PullService:
         *,
         journal: Journal,
         hosts: HostAccess,
+        guard: Guard,
         ledger: Ledger,
         policy: Policy,
         results: Path,
@@ -49,6 +50,7 @@ class PullService:
         self._fresh = fresh
         self._journal = journal
         self._hosts = hosts
+        self._guard = guard
         self._ledger = ledger
         self._policy = policy
         self._results = results
@@ -66,6 +68,7 @@ class PullService:
         """Copy folders or files home. The same call again goes on where it was cut.
 
         Raises:
+            RuleViolation: the price of the bytes was not accepted; nothing was copied, and the run is not parked.
             TransferError, HostError: the copy failed; the run is parked and bills.
         """
         record = find_run(self._journal, target)
@@ -75,8 +78,16 @@ class PullService:
         folder = self._destination(record, destination)
         instance = await self._hosts.instance(record)
         route, reason = choose(instance, bytes=None, acknowledged=acknowledge)
-        facts = CopyFacts(instance=instance, route=route, bytes=None, files=None)
-        enforce(Stage.COPY, facts, effect=NOT_COPIED, acknowledged=acknowledge, waived=self._policy.waive)
+
+        def before(size: int, files: int) -> None:
+            self._guard.enforce(
+                Stage.COPY,
+                CopyFacts(instance=instance, route=route, bytes=size, files=files),
+                effect=NOT_COPIED,
+                lease=record.lease.id,
+                acknowledged=acknowledge,
+            )
+
         try:
             receipt = await pull(
                 self._hosts.opener(record),
@@ -92,6 +103,7 @@ class PullService:
                 manifest_script=manifest_script(),
                 clock=self._clock,
                 progress=progress,
+                before=before,
             )
             await anyio.to_thread.run_sync(self._fresh.remember, receipt)
             host = await self._hosts.open(record)
@@ -99,6 +111,8 @@ class PullService:
                 await self._keep_far_side(record, receipt, host)
             finally:
                 await host.close()
+        except RuleViolation:
+            raise  # nothing went wrong with the machine: the price was not accepted
         except RgtError as error:
             raise self._parked(record, instance.disk_usd_per_hour, error) from error
         self._journal.save_copy(receipt)

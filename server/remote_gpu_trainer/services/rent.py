@@ -1,32 +1,35 @@
 """Renting exactly once: intent, request, answer, and a second look before anything is believed."""
 
 import re
-import secrets
-from collections.abc import Mapping
+from secrets import choice
 
+import anyio.to_thread
 from pydantic import Field
 
 from remote_gpu_trainer import bundled
 from remote_gpu_trainer.domain.ids import LEASE_ALPHABET, NAME_PATTERN, InstanceId, LeaseId, OfferId, label_of
-from remote_gpu_trainer.domain.instances import Account, InstanceOrder
+from remote_gpu_trainer.domain.instances import Account, InstanceOrder, Volume, VolumeMount
 from remote_gpu_trainer.domain.offers import JobShape, Offer, OfferQuery, RentalType, disk_usd_per_hour, job_cost
 from remote_gpu_trainer.domain.policy import Policy
 from remote_gpu_trainer.domain.runs import Intent, IntentState, Lease, LeaseRecord, RunPhase
-from remote_gpu_trainer.domain.units import Usd, UsdPerHour
+from remote_gpu_trainer.domain.units import GIB, Usd, UsdPerHour
 from remote_gpu_trainer.domain.values import Value
 from remote_gpu_trainer.errors import AnswerLost, InvalidRequest, OfferGone, RequestRejected, RgtError
 from remote_gpu_trainer.ports import Clock, HostConnector, Journal, Marketplace
-from remote_gpu_trainer.rules.base import Stage
+from remote_gpu_trainer.rules.base import Finding, Stage
 from remote_gpu_trainer.rules.facts import RentFacts
 from remote_gpu_trainer.rules.platform import Platform
-from remote_gpu_trainer.rules.registry import enforce
+from remote_gpu_trainer.rules.sizing import disk_need
+from remote_gpu_trainer.secretstore import SecretStore
 from remote_gpu_trainer.services.account import AccountWatch
 from remote_gpu_trainer.services.caps import Caps
+from remote_gpu_trainer.services.guard import Guard
 from remote_gpu_trainer.services.ledger import Ledger
 from remote_gpu_trainer.services.offers import price_to_pay
 from remote_gpu_trainer.services.reconcile import Reconciler
 
 NOT_RENTED = "Nothing was rented."
+VOLUME_MOUNT = "/workspace/volume"
 LOOKS_AFTER_LOSS = 6
 SECONDS_BETWEEN_LOOKS = 5.0
 
@@ -46,6 +49,9 @@ class RentRequest(Value):
     env: dict[str, str] = Field(default_factory=dict, repr=False)
     secret_names: tuple[str, ...] = ()
     acknowledge: tuple[str, ...] = ()
+    checkpoint_gib: float | None = None
+    kept_checkpoints: int = 2
+    volume_id: int | None = None
     continues: LeaseId | None = None
 
 
@@ -59,24 +65,26 @@ class RentService:
         journal: Journal,
         watch: AccountWatch,
         reconciler: Reconciler,
+        guard: Guard,
         ledger: Ledger,
         caps: Caps,
         connector: HostConnector,
         policy: Policy,
         platform: Platform,
-        secret_values: Mapping[str, str],
+        secrets: SecretStore,
         clock: Clock,
     ) -> None:
         self._market = market
         self._journal = journal
         self._watch = watch
         self._reconciler = reconciler
+        self._guard = guard
         self._ledger = ledger
         self._caps = caps
         self._connector = connector
         self._policy = policy
         self._platform = platform
-        self._secrets = secret_values
+        self._secrets = secrets
         self._clock = clock
 
     async def rent(self, request: RentRequest) -> LeaseRecord:
@@ -87,7 +95,7 @@ class RentService:
             OfferGone: another was quicker; nothing was rented.
             AnswerLost: undecided; the lease stays in the journal, and poll_status settles it.
         """
-        env = self._environment(request)
+        env = await anyio.to_thread.run_sync(self._environment, request)
         await self._reconciler.ensure()
         account = await self._watch.account()
         offer = await self._offer(request)
@@ -98,7 +106,8 @@ class RentService:
         onstart = bundled.read_text("scripts/onstart.sh")
         key = self._connector.public_key()
         registered = key.split()[1] in {line.split()[1] for line in await self._market.ssh_keys() if " " in line}
-        self._check(request, offer, bid, account, onstart, key)
+        volume = await self._volume(request)
+        found = self._check(request, offer, bid, account, onstart, key, volume)
         self._caps.enforce(cost, per_hour)
         if not registered:
             # A key reaches only instances that are created after it (guides, 2026).
@@ -113,6 +122,8 @@ class RentService:
             usd_per_hour=per_hour,
             budget=Usd(cost.total),
             checkpoint_minutes=request.checkpoint_minutes,
+            checkpoint_bytes=None if request.checkpoint_gib is None else int(request.checkpoint_gib * GIB),
+            kept_checkpoints=request.kept_checkpoints,
             secret_names=request.secret_names,
             ports=request.ports,
             continues=request.continues,
@@ -127,10 +138,12 @@ class RentService:
             env=env,
             ports=request.ports,
             bid_usd_per_hour=bid,
+            volume=None if volume is None else VolumeMount(id=volume.id, path=VOLUME_MOUNT),
         )
         intent = self._journal.open_lease(
             lease, account_id=account.id, request={**order.model_dump(mode="json", exclude={"env", "onstart"})}
         )
+        self._guard.keep(Stage.RENT, lease.id, found)
         return await self._create(intent, lease, order)
 
     async def _create(self, intent: Intent, lease: Lease, order: InstanceOrder) -> LeaseRecord:
@@ -219,7 +232,9 @@ class RentService:
         account: Account,
         onstart: str,
         key: str,
-    ) -> None:
+        volume: Volume | None,
+    ) -> tuple[Finding, ...]:
+        shape = request.shape
         facts = RentFacts(
             offer=offer,
             shape=request.shape,
@@ -242,11 +257,35 @@ class RentService:
             # It is put on the account before the create leaves, so that it reaches the new instance either way.
             key_registered=True,
             searched_as=request.rental,
+            disk_need_gib=None
+            if request.checkpoint_gib is None
+            else disk_need(
+                image_gib=shape.image_gib,
+                data_gib=shape.upload_gib,
+                checkpoint_gib=request.checkpoint_gib,
+                kept_checkpoints=request.kept_checkpoints,
+            ),
+            volume_machine=None if volume is None else volume.machine_id,
             unresolved_creates=tuple(
                 intent.lease for intent in self._journal.open_intents() if intent.action == "create"
             ),
         )
-        enforce(Stage.RENT, facts, effect=NOT_RENTED, acknowledged=request.acknowledge, waived=self._policy.waive)
+        return self._guard.enforce(
+            Stage.RENT, facts, effect=NOT_RENTED, lease=None, acknowledged=request.acknowledge, keep=False
+        )
+
+    async def _volume(self, request: RentRequest) -> Volume | None:
+        if request.volume_id is None:
+            return None
+        volumes = await self._market.volumes()
+        for volume in volumes:
+            if volume.id == request.volume_id and volume.machine_id is not None:
+                return volume
+        raise InvalidRequest(
+            f"the account shows no volume {request.volume_id} with its machine",
+            next_step=f"the volumes are {', '.join(str(volume.id) for volume in volumes) or 'none'}",
+            effect=NOT_RENTED,
+        )
 
     def _environment(self, request: RentRequest) -> dict[str, str]:
         if not re.fullmatch(NAME_PATTERN, request.name):
@@ -254,14 +293,16 @@ class RentService:
                 f"name {request.name[:40]!r} must begin with a letter and hold at most 31 of a-z, 0-9 and -",
                 effect=NOT_RENTED,
             )
-        missing = [name for name in request.secret_names if name not in self._secrets]
+        values = {name: self._secrets.value(name) for name in request.secret_names}
+        missing = [name for name, value in values.items() if value is None]
         if missing:
             raise InvalidRequest(
                 f"the server holds no secret named {', '.join(missing)}",
-                next_step="ask the person to set RGT_SECRET_<NAME> in the server's environment",
+                next_step="ask the person to set RGT_SECRET_<NAME> in the server's environment, or to keep it in the "
+                "keyring with `rgt secret set <NAME>`; do not take the value yourself",
                 effect=NOT_RENTED,
             )
-        return {**request.env, **{name: self._secrets[name] for name in request.secret_names}}
+        return {**request.env, **{name: value for name, value in values.items() if value is not None}}
 
     def _record(self, lease: LeaseId) -> LeaseRecord:
         record = self._journal.lease(lease)
@@ -271,4 +312,4 @@ class RentService:
 
 
 def _lease_id(name: str) -> LeaseId:
-    return LeaseId(f"{name}-{''.join(secrets.choice(LEASE_ALPHABET) for _ in range(6))}")
+    return LeaseId(f"{name}-{''.join(choice(LEASE_ALPHABET) for _ in range(6))}")

@@ -13,8 +13,8 @@ from remote_gpu_trainer.ports import Clock, Journal, Marketplace
 from remote_gpu_trainer.rules.base import Stage
 from remote_gpu_trainer.rules.facts import ResumeFacts, ResumeMethod, StopFacts
 from remote_gpu_trainer.rules.platform import Platform
-from remote_gpu_trainer.rules.registry import enforce
 from remote_gpu_trainer.services.account import AccountWatch
+from remote_gpu_trainer.services.guard import Guard
 from remote_gpu_trainer.services.ledger import Ledger
 from remote_gpu_trainer.services.lookup import find_run, instance_of
 from remote_gpu_trainer.services.rent import RentRequest, RentService
@@ -74,6 +74,7 @@ class ResumeService:
         views: WatchService,
         states: StateChanger,
         rent: RentService,
+        guard: Guard,
         ledger: Ledger,
         policy: Policy,
         clock: Clock,
@@ -84,6 +85,7 @@ class ResumeService:
         self._views = views
         self._states = states
         self._rent = rent
+        self._guard = guard
         self._ledger = ledger
         self._policy = policy
         self._clock = clock
@@ -159,7 +161,7 @@ class ResumeService:
             off_box_checkpoint_at=copies[0].finished_at if copies else None,
             new_bid=bid,
         )
-        enforce(Stage.RESUME, facts, effect=NOT_RESUMED, acknowledged=acknowledge, waived=self._policy.waive)
+        self._guard.enforce(Stage.RESUME, facts, effect=NOT_RESUMED, lease=lease, acknowledged=acknowledge)
 
     async def _elsewhere(
         self, record: LeaseRecord, offer_id: int | None, bid: UsdPerHour | None, acknowledge: tuple[str, ...]
@@ -213,7 +215,7 @@ class StoppingService:
         watch: AccountWatch,
         views: WatchService,
         states: StateChanger,
-        policy: Policy,
+        guard: Guard,
         platform: Platform,
         clock: Clock,
     ) -> None:
@@ -221,7 +223,7 @@ class StoppingService:
         self._watch = watch
         self._views = views
         self._states = states
-        self._policy = policy
+        self._guard = guard
         self._platform = platform
         self._clock = clock
 
@@ -244,12 +246,8 @@ class StoppingService:
             results_home=record.phase is RunPhase.PROVEN,
             unsaved_bytes=None,
         )
-        enforce(
-            Stage.STOP,
-            facts,
-            effect="The instance was not stopped.",
-            acknowledged=acknowledge,
-            waived=self._policy.waive,
+        self._guard.enforce(
+            Stage.STOP, facts, effect="The instance was not stopped.", lease=record.lease.id, acknowledged=acknowledge
         )
         await self._states.change(record, "stopped")
         return (await self._views.status(record.lease.id))[0]

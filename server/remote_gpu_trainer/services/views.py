@@ -55,6 +55,7 @@ class RunView(Value):
     """What the disk goes on costing when the machine is stopped."""
     spent_usd: Usd
     """By the journal's meter."""
+    findings: tuple[Finding, ...] = ()
     notes: tuple[str, ...] = ()
 
 

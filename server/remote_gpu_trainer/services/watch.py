@@ -2,17 +2,19 @@
 
 from datetime import timedelta
 
+from remote_gpu_trainer.domain.ids import LeaseId
 from remote_gpu_trainer.domain.instances import TERMINAL_FOR_WAITING, Instance, InstancePhase
 from remote_gpu_trainer.domain.policy import Policy
 from remote_gpu_trainer.domain.runs import HELD_PHASES, JobHeartbeat, LeaseRecord, RunPhase
 from remote_gpu_trainer.domain.units import Usd
 from remote_gpu_trainer.errors import HostError, MarketError, WaitExpired
 from remote_gpu_trainer.ports import Clock, Journal
-from remote_gpu_trainer.rules.base import Stage
+from remote_gpu_trainer.rules.base import Finding, Stage
 from remote_gpu_trainer.rules.diagnosis import Cause, Diagnosis, diagnose
 from remote_gpu_trainer.rules.facts import PollFacts
 from remote_gpu_trainer.rules.registry import check
 from remote_gpu_trainer.services.account import AccountWatch, Look
+from remote_gpu_trainer.services.boxcheck import BOX_CHECKED
 from remote_gpu_trainer.services.hosts import HostAccess, read_heartbeat
 from remote_gpu_trainer.services.ledger import Ledger, burn
 from remote_gpu_trainer.services.lookup import find_run
@@ -94,7 +96,8 @@ class WatchService:
             return self._unseen(record, look) if record.phase in HELD_PHASES else self._without_instance(record)
         instance = look.instance
         self._ledger.observe(record.lease.id, instance)
-        diagnosis, notes = self._diagnose(record, instance, wait_s)
+        diagnosis, findings = self._diagnose(record, instance, wait_s)
+        notes: tuple[str, ...] = ()
         beat: JobHeartbeat | None = None
         step: int | None = None
         if instance.phase is InstancePhase.RUNNING and instance.endpoints:
@@ -106,7 +109,7 @@ class WatchService:
                 finally:
                     await host.close()
             except (HostError, MarketError, WaitExpired) as error:
-                notes = (*notes, f"SSH: {error}")
+                notes = (f"SSH: {error}",)
         phase = self._advance(record, instance, beat)
         return RunView(
             lease=record.lease.id,
@@ -128,10 +131,13 @@ class WatchService:
             usd_per_hour_now=burn(instance),
             stopped_usd_per_day=None if instance.disk_usd_per_hour is None else Usd(instance.disk_usd_per_hour * 24),
             spent_usd=self._ledger.spent(record.lease.id),
+            findings=findings,
             notes=notes,
         )
 
-    def _diagnose(self, record: LeaseRecord, instance: Instance, wait_s: float) -> tuple[Diagnosis, tuple[str, ...]]:
+    def _diagnose(
+        self, record: LeaseRecord, instance: Instance, wait_s: float
+    ) -> tuple[Diagnosis, tuple[Finding, ...]]:
         now = self._clock.now()
         lease = record.lease
         facts = PollFacts(
@@ -143,10 +149,16 @@ class WatchService:
             start_asked_at=self._ledger.asked_at(lease.id, "start"),
             stop_asked_at=self._ledger.asked_at(lease.id, "stop"),
             burn_usd_per_hour=burn(instance),
+            gpu_works=self._gpu_works(lease.id),
             hours_left=max((lease.opened_at + timedelta(hours=lease.shape.hours) - now).total_seconds() / 3600, 0.0),
         )
         findings = check(Stage.POLL, facts, waived=self._policy.waive)
-        return diagnose(facts), tuple(f"{one.rule} {one.name}: {one.seen}. {one.fix}" for one in findings)
+        return diagnose(facts), tuple(findings)
+
+    def _gpu_works(self, lease: LeaseId) -> bool | None:
+        checked = self._journal.events(lease, kind=BOX_CHECKED, limit=1)
+        sees = checked[0].data.get("framework_sees_gpu") if checked else None
+        return sees if isinstance(sees, bool) else None
 
     def _advance(self, record: LeaseRecord, instance: Instance, beat: JobHeartbeat | None) -> RunPhase:
         if record.phase in _KEEPS:

@@ -1,11 +1,13 @@
 """What the tools answer with. Small on purpose: a model reads every field of every call."""
 
 from collections.abc import Iterable
+from typing import cast
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from remote_gpu_trainer.approval.visible import fenced, visible
 from remote_gpu_trainer.domain.artifacts import CopyReceipt, SkippedEntry, VerificationReport
+from remote_gpu_trainer.errors import RgtError
 from remote_gpu_trainer.rules.base import Finding
 from remote_gpu_trainer.services.views import LogView, OfferList, RankedOffer, RunView, SpendReport, TeardownOutcome
 
@@ -26,6 +28,8 @@ class Warned(Answer):
     severity: str
     seen: str
     fix: str
+    passes_when: str
+    """What would change the verdict."""
     acknowledgeable: bool
 
 
@@ -76,6 +80,7 @@ class Run(Answer):
     usd_per_hour_now: float | None
     stopped_usd_per_day: float | None
     spent_usd: float
+    findings: list[Warned]
     notes: list[str]
     untrusted: str | None
 
@@ -94,12 +99,14 @@ class Pushed(Answer):
     bytes: int
     bytes_sent: int
     skipped: list[str]
+    findings: list[Warned]
 
 
 class Started(Answer):
     """A job that the runner on the machine keeps going."""
 
     job_id: str
+    findings: list[Warned]
     next_step: str
 
 
@@ -126,6 +133,7 @@ class Copied(Answer):
     not_copied_files: int
     left_behind: str | None
     """The largest of what was seen and not copied, fenced."""
+    findings: list[Warned]
     next_step: str
 
 
@@ -198,10 +206,29 @@ def warned(findings: Iterable[Finding]) -> list[Warned]:
     """Findings, as the model reads them."""
     return [
         Warned(
-            id=one.rule, severity=one.severity.value, seen=one.seen, fix=one.fix, acknowledgeable=one.acknowledgeable
+            id=one.rule,
+            severity=one.severity.value,
+            seen=one.seen,
+            fix=one.fix,
+            passes_when=one.unless,
+            acknowledgeable=one.acknowledgeable,
         )
         for one in findings
     ]
+
+
+def refused(error: RgtError) -> dict[str, object]:
+    """A refusal as structure, beside its text: each rule that blocks with its id, numbers, fix and what would pass."""
+    rows = error.details.get("findings")
+    found = [Finding.model_validate(row) for row in cast("list[object]", rows)] if isinstance(rows, list) else []
+    return {
+        "error": error.code,
+        "retryable": error.retryable,
+        "seen": error.message,
+        "next_step": error.next_step,
+        "effect": error.effect,
+        "findings": [one.model_dump() for one in warned(found)],
+    }
 
 
 def offers(found: OfferList) -> Offers:
@@ -233,8 +260,8 @@ def _offer(ranked: RankedOffer) -> OfferRow:
     )
 
 
-def run(view: RunView) -> Run:
-    """A run's view."""
+def run(view: RunView, told: Iterable[Finding] = ()) -> Run:
+    """A run's view, and what the rules told the call that led to it."""
     job = view.job
     return Run(
         run=view.lease,
@@ -255,14 +282,16 @@ def run(view: RunView) -> Run:
         usd_per_hour_now=view.usd_per_hour_now,
         stopped_usd_per_day=view.stopped_usd_per_day,
         spent_usd=round(view.spent_usd, 6),
+        findings=warned((*told, *view.findings)),
         notes=list(view.notes),
         untrusted=None if not view.message else fenced([view.message], source="the platform's status message"),
     )
 
 
-def runs(views: Iterable[RunView]) -> Runs:
+def runs(views: Iterable[RunView], told: Iterable[Finding] = ()) -> Runs:
     """Several of them."""
-    return Runs(runs=[run(view) for view in views])
+    said = tuple(told)
+    return Runs(runs=[run(view, said) for view in views])
 
 
 def log(view: LogView) -> Log:
@@ -276,7 +305,7 @@ def skipped(entries: Iterable[SkippedEntry]) -> list[str]:
     return [f"{visible(one.path)} ({one.size} bytes): {one.reason}" for one in list(entries)[:NAMED]]
 
 
-def copied(receipt: CopyReceipt) -> Copied:
+def copied(receipt: CopyReceipt, told: Iterable[Finding] = ()) -> Copied:
     """A copy's receipt."""
     left = (*receipt.skipped, *receipt.not_copied)
     return Copied(
@@ -296,6 +325,7 @@ def copied(receipt: CopyReceipt) -> Copied:
         )
         if left
         else None,
+        findings=warned(told),
         next_step=f"verify_local copy_id={receipt.copy_id} with what the results must hold",
     )
 

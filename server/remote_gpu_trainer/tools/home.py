@@ -8,6 +8,7 @@ from mcp.types import ToolAnnotations
 from pydantic import BaseModel, ConfigDict, Field
 
 from remote_gpu_trainer.domain.artifacts import Expectations, VerificationLevel
+from remote_gpu_trainer.rules.base import Stage
 from remote_gpu_trainer.services.container import Services
 from remote_gpu_trainer.tools import answers
 from remote_gpu_trainer.tools.parameters import Acknowledge, Target
@@ -48,7 +49,7 @@ def tools(services: Services) -> list[Tool]:
             receipt = await services.pull.copy_out(
                 target, paths=tuple(paths), destination=destination, acknowledge=tuple(acknowledge), progress=sink
             )
-        return answers.copied(receipt)
+        return answers.copied(receipt, services.guard.said(Stage.COPY, receipt.lease))
 
     async def verify_local(
         copy_id: str | None = None,

@@ -9,6 +9,7 @@ from pydantic import Field
 from remote_gpu_trainer.domain.offers import JobShape, OfferQuery, RentalType
 from remote_gpu_trainer.domain.units import GiB, UsdPerHour
 from remote_gpu_trainer.errors import InvalidRequest
+from remote_gpu_trainer.rules.base import Stage
 from remote_gpu_trainer.services.container import Services
 from remote_gpu_trainer.services.rent import NOT_RENTED, RentRequest
 from remote_gpu_trainer.tools import answers
@@ -77,10 +78,13 @@ def tools(services: Services) -> list[Tool]:
         resumes: Resumes = None,
         upload_gib: Gib = 1.0,
         download_gib: Gib = 1.0,
+        checkpoint_gib: Annotated[float | None, Field(description="One checkpoint; sizes the disk", ge=0)] = None,
+        kept_checkpoints: Annotated[int, Field(ge=1)] = 2,
+        volume_id: int | None = None,
         ports: list[str] = [],  # noqa: B006 - read only
         env: Annotated[dict[str, str], Field(description="No secrets here")] = {},  # noqa: B006 - read only
         secret_env: Annotated[
-            list[str], Field(description="Names whose values the server holds as RGT_SECRET_<NAME>")
+            list[str], Field(description="Names; the server holds the values (RGT_SECRET_<NAME>, keyring)")
         ] = [],  # noqa: B006 - read only
         acknowledge: Acknowledge = [],  # noqa: B006 - read only
     ) -> answers.Runs:
@@ -105,9 +109,13 @@ def tools(services: Services) -> list[Tool]:
             env=env,
             secret_names=tuple(secret_env),
             acknowledge=tuple(acknowledge),
+            checkpoint_gib=checkpoint_gib,
+            kept_checkpoints=kept_checkpoints,
+            volume_id=volume_id,
         )
         record = await services.rent.rent(request)
-        return answers.runs(await services.watch.status(record.lease.id))
+        told_of = services.guard.said(Stage.RENT, record.lease.id)
+        return answers.runs(await services.watch.status(record.lease.id), told_of)
 
     return [
         Tool.from_function(

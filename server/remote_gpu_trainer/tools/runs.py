@@ -7,6 +7,7 @@ from mcp.types import ToolAnnotations
 from pydantic import Field
 
 from remote_gpu_trainer.domain.units import UsdPerHour
+from remote_gpu_trainer.rules.base import Stage
 from remote_gpu_trainer.services.container import Services
 from remote_gpu_trainer.services.watch import MOST_WAIT_S
 from remote_gpu_trainer.tools import answers
@@ -36,10 +37,11 @@ def tools(services: Services) -> list[Tool]:
         view = await services.resume.resume(
             target, method=method, bid=bid, offer_id=offer_id, acknowledge=tuple(acknowledge)
         )
-        return answers.runs([view])
+        return answers.runs([view], services.guard.said(Stage.RESUME, view.lease))
 
     async def stop_instance(target: Target, acknowledge: Acknowledge = []) -> answers.Runs:  # noqa: B006 - read only
-        return answers.runs([await services.stopping.stop(target, acknowledge=tuple(acknowledge))])
+        view = await services.stopping.stop(target, acknowledge=tuple(acknowledge))
+        return answers.runs([view], services.guard.said(Stage.STOP, view.lease))
 
     return [
         Tool.from_function(

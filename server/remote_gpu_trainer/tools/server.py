@@ -2,10 +2,9 @@
 
 from importlib.metadata import version
 
-from mcp.server import MCPServer
-
 from remote_gpu_trainer.services.container import Services
 from remote_gpu_trainer.tools import home, journeys, market, money, reading, runs, teardown, work
+from remote_gpu_trainer.tools.sealing import SealedServer
 from remote_gpu_trainer.tools.slim import slimmed
 
 GROUPS = (market, runs, work, home, teardown, money)
@@ -18,9 +17,10 @@ INSTRUCTIONS = (
 )
 
 
-def build_server(services: Services) -> MCPServer:
+def build_server(services: Services) -> SealedServer:
     """A server that is ready to run. Nothing is asked of the platform yet."""
-    server = MCPServer(
+    server = SealedServer(
+        services,
         name="remote-gpu-trainer",
         title="Remote GPU trainer",
         instructions=INSTRUCTIONS,

@@ -9,8 +9,10 @@ from mcp.types import ToolAnnotations
 from pydantic import Field
 
 from remote_gpu_trainer.errors import InvalidRequest
+from remote_gpu_trainer.rules.base import Stage
 from remote_gpu_trainer.services.container import Services
 from remote_gpu_trainer.services.jobs import NOT_PUSHED, NOT_STARTED, LogSource, StartRequest
+from remote_gpu_trainer.services.lookup import find_run
 from remote_gpu_trainer.tools import answers
 from remote_gpu_trainer.tools.parameters import Acknowledge, CheckpointMinutes, Resumes, Target
 from remote_gpu_trainer.tools.progress import reported
@@ -20,6 +22,9 @@ from remote_gpu_trainer.tools.shapes import made
 
 def tools(services: Services) -> list[Tool]:
     """Make ``push_files``, ``start_job`` and ``read_logs``."""
+
+    def told_about(stage: Stage, target: str) -> list[answers.Warned]:
+        return answers.warned(services.guard.said(stage, find_run(services.journal, target).lease.id))
 
     async def push_files(
         ctx: Context,
@@ -41,6 +46,7 @@ def tools(services: Services) -> list[Tool]:
             bytes=receipt.bytes,
             bytes_sent=receipt.bytes_sent,
             skipped=answers.skipped(receipt.skipped),
+            findings=told_about(Stage.PUSH, target),
         )
 
     async def start_job(
@@ -66,7 +72,9 @@ def tools(services: Services) -> list[Tool]:
         )
         job = await services.jobs.start(target, request)
         return answers.Started(
-            job_id=job.job_id, next_step="read_logs until a step moves; then poll_status until=finished"
+            job_id=job.job_id,
+            findings=told_about(Stage.START, target),
+            next_step="read_logs until a step moves; then poll_status until=finished",
         )
 
     async def read_logs(

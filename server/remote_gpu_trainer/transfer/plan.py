@@ -66,7 +66,7 @@ def demand_room(tasks: Sequence[FileTask], landing: Landing, limits: CopyLimits)
     Raises:
         LocalDiskFull: it does not.
     """
-    need = sum(max(0, t.entry.size - landing.partial_size(t.key)) for t in tasks if t.open)
+    need = to_come(tasks, landing)
     free = landing.free_bytes() - limits.keep_free_bytes
     if need > free:
         raise LocalDiskFull(
@@ -74,6 +74,11 @@ def demand_room(tasks: Sequence[FileTask], landing: Landing, limits: CopyLimits)
             next_step="make room or choose another destination",
             effect="Nothing was copied.",
         )
+
+
+def to_come(tasks: Sequence[FileTask], landing: Landing) -> int:
+    """Bytes that are still to be moved, what is here of half files not counted."""
+    return sum(max(0, t.entry.size - landing.partial_size(t.key)) for t in tasks if t.open)
 
 
 def bundles(tasks: Sequence[FileTask], connections: int) -> list[list[Order]]:

@@ -18,7 +18,7 @@ from remote_gpu_trainer.transfer.leftovers import left_behind
 from remote_gpu_trainer.transfer.limits import CopyLimits, ProgressSink
 from remote_gpu_trainer.transfer.manifests import read_roster
 from remote_gpu_trainer.transfer.paths import Roll, shown
-from remote_gpu_trainer.transfer.plan import demand_room, demand_within, plan_files
+from remote_gpu_trainer.transfer.plan import demand_room, demand_within, plan_files, to_come
 from remote_gpu_trainer.transfer.receiver import Shelf
 from remote_gpu_trainer.transfer.roots import plain_roots, prefixes
 from remote_gpu_trainer.transfer.roster import Roster
@@ -43,6 +43,7 @@ async def pull(
     progress: ProgressSink | None,
     copy_id: CopyId,
     manifest_script: bytes,
+    before: Callable[[int, int], None] | None = None,
 ) -> CopyReceipt:
     """Copy the regular files below ``roots`` to ``destination``, and prove each byte by the hash that was sent with it.
 
@@ -64,6 +65,7 @@ async def pull(
         progress: Told at most twice a second, from the event loop.
         copy_id: Name of the receipt.
         manifest_script: Content of ``scripts/manifest.py``.
+        before: Told the bytes and files that are still to come, before the first of them; what it raises ends the copy.
 
     Raises:
         InvalidRequest: the roots are not absolute plain paths, or one cannot be listed.
@@ -94,6 +96,8 @@ async def pull(
         try:
             await anyio.to_thread.run_sync(_recall, tasks, landing, chunks)
             demand_room(tasks, landing, limits)
+            if before is not None:
+                before(to_come(tasks, landing), sum(task.open for task in tasks))
             fetch = Fetch(line, Shelf(landing, chunks), clock, progress)
             for last in [*[False] * (ROUNDS - 1), True]:
                 await fetch.run(tasks)

@@ -76,6 +76,8 @@ def order_body(order: InstanceOrder) -> dict[str, JsonValue]:
         body["price"] = checked_bid(order.bid_usd_per_hour, "Nothing was rented.")
     if order.image_login:
         body["image_login"] = order.image_login
+    if order.volume is not None:
+        body["volume_info"] = {"create_new": False, "volume_id": order.volume.id, "mount_path": order.volume.path}
     return body
 
 

@@ -26,6 +26,7 @@ class Case(NamedTuple):
 TOKEN = "hf_" + "aBcDeFgHiJ" * 4
 SIGHTING = SecretSighting(place=".env line 1", kind="hugging-face-token")
 HOUR = timedelta(hours=1)
+BULK = PushFile(path="data.tar", size=100 * 10**9)
 PICKLE = ArtifactFinding(code="unsafe-pickle", severity=Weight.ERROR, message="a global is called")
 
 CASES: tuple[Case, ...] = (
@@ -125,6 +126,10 @@ CASES: tuple[Case, ...] = (
     Case("VAST9", W, s.copy(instance=s.instance(egress_usd_per_gb=None)), ("unknown",)),
     Case("VAST9", A, s.copy(instance=s.instance(egress_usd_per_gb=0.05), bytes=100 * 10**9), ("$5.00",)),
     Case("VAST9", None, s.copy()),
+    Case("VAST9", A, s.push(instance=s.instance(ingress_usd_per_gb=0.05), files=(BULK,)), ("100.0 GB", "$5.00")),
+    Case("VAST9", W, s.push(instance=s.instance(ingress_usd_per_gb=0.01), files=(BULK,)), ("$1.00",)),
+    Case("VAST9", W, s.push(instance=s.instance(ingress_usd_per_gb=None)), ("incoming", "unknown")),
+    Case("VAST9", None, s.push(instance=s.instance(ingress_usd_per_gb=0.05))),
     Case("VAST10", None, s.rent(offer=s.offer(disk_gib=40.0))),
     Case("VAST10", None, s.rent(disk_need_gib=40.0)),
     Case("VAST10", None, s.rent(disk_need_gib=30.0, shape=s.shape(upload_gib=50.0))),
@@ -140,6 +145,8 @@ CASES: tuple[Case, ...] = (
     Case("VAST11", B, s.rent(env={"HF_TOKEN": TOKEN}), ("env HF_TOKEN",)),
     Case("VAST11", B, s.start(job=s.job(argv=("python", "t.py", f"--token={TOKEN}")))),
     Case("VAST11", B, s.start(secrets=(SIGHTING,)), (".env line 1",)),
+    Case("VAST11", B, s.rent(ports=(f"8080:{TOKEN}",)), ("ports line 1",)),
+    Case("VAST11", B, s.start(job=s.job(cwd=f"/workspace/{TOKEN}")), ("path line 1",)),
     Case("VAST11", None, s.rent(secret_names=("HF_TOKEN",), env={"EPOCHS": "5"})),
     Case("VAST12", B, s.rent(network_volume=True)),
     Case("VAST12", B, s.rent(volume_machine=13), ("13", "12")),
@@ -284,5 +291,6 @@ CASES: tuple[Case, ...] = (
     Case("U31", W, s.start(box=None), ("unknown",)),
     Case("U31", None, s.start()),
     Case("U34", B, s.push(secrets=(SIGHTING,)), (".env line 1", "hugging-face-token")),
+    Case("U34", B, s.push(destination=f"/workspace/{TOKEN}"), ("destination",)),
     Case("U34", None, s.push()),
 )
