@@ -12,16 +12,19 @@ from remote_gpu_trainer.rules.platform import parse_profile
 from remote_gpu_trainer.services.account import AccountWatch
 from remote_gpu_trainer.services.caps import Caps
 from remote_gpu_trainer.services.container import Services
+from remote_gpu_trainer.services.ending import Ending
 from remote_gpu_trainer.services.hosts import HostAccess
 from remote_gpu_trainer.services.jobs import JobService
 from remote_gpu_trainer.services.ledger import Ledger
 from remote_gpu_trainer.services.offers import OfferService
+from remote_gpu_trainer.services.planning import Planner
 from remote_gpu_trainer.services.pull import ProofService, PullService
 from remote_gpu_trainer.services.reconcile import Reconciler
 from remote_gpu_trainer.services.rent import RentService
 from remote_gpu_trainer.services.resume import ResumeService, StateChanger, StoppingService
 from remote_gpu_trainer.services.sight import Looker
 from remote_gpu_trainer.services.spend import SpendService
+from remote_gpu_trainer.services.standing import StandingService
 from remote_gpu_trainer.services.teardown import TeardownService
 from remote_gpu_trainer.services.watch import WatchService
 from remote_gpu_trainer.settings import Settings
@@ -75,6 +78,8 @@ def compose(settings: Settings, *, clock: Clock | None = None) -> Services:
         clock=clock,
     )
 
+    standing = StandingService(journal=journal, approvals=approvals, ledger=ledger, policy=policy, clock=clock)
+
     async def aclose() -> None:
         await market.aclose()
         database.close()
@@ -107,17 +112,17 @@ def compose(settings: Settings, *, clock: Clock | None = None) -> Services:
         ),
         proof=ProofService(journal=journal, clock=clock),
         teardown=TeardownService(
-            market=market,
             journal=journal,
             approvals=approvals,
-            watch=watch,
-            looker=Looker(journal=journal, hosts=hosts, ledger=ledger, policy=policy),
+            looker=Looker(journal=journal, hosts=hosts, ledger=ledger, policy=policy, clock=clock),
+            planner=Planner(market=market, journal=journal, ledger=ledger, policy=policy, clock=clock),
+            ending=Ending(market=market, journal=journal, watch=watch, ledger=ledger, home=home, clock=clock),
+            standing=standing,
             states=states,
-            ledger=ledger,
             policy=policy,
-            home=home,
             clock=clock,
         ),
+        standing=standing,
         spend=SpendService(
             market=market,
             journal=journal,

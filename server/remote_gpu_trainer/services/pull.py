@@ -15,7 +15,7 @@ from remote_gpu_trainer.ports import Clock, Journal, RemoteHost
 from remote_gpu_trainer.rules.base import Stage
 from remote_gpu_trainer.rules.facts import CopyFacts
 from remote_gpu_trainer.rules.registry import enforce
-from remote_gpu_trainer.services.farside import limits_of, manifest_script, read_far_side
+from remote_gpu_trainer.services.farside import FarSide, limits_of, manifest_script, read_far_side
 from remote_gpu_trainer.services.hosts import HostAccess, read_heartbeat
 from remote_gpu_trainer.services.ledger import Ledger
 from remote_gpu_trainer.services.lookup import find_run
@@ -67,6 +67,7 @@ class PullService:
         facts = CopyFacts(instance=instance, route=route, bytes=None, files=None)
         enforce(Stage.COPY, facts, effect=NOT_COPIED, acknowledged=acknowledge, waived=self._policy.waive)
         try:
+            before = await self._far_side(record, roots)
             receipt = await pull(
                 self._hosts.opener(record),
                 roots=roots,
@@ -84,7 +85,7 @@ class PullService:
             )
             host = await self._hosts.open(record)
             try:
-                await self._keep_far_side(record, receipt, host)
+                await self._keep_far_side(record, receipt, host, before)
             finally:
                 await host.close()
         except RgtError as error:
@@ -94,7 +95,16 @@ class PullService:
             self._journal.move(record.lease.id, RunPhase.HOME, f"copy {receipt.copy_id}")
         return receipt
 
-    async def _keep_far_side(self, record: LeaseRecord, receipt: CopyReceipt, host: RemoteHost) -> None:
+    async def _far_side(self, record: LeaseRecord, roots: tuple[str, ...]) -> FarSide:
+        host = await self._hosts.open(record)
+        try:
+            return await read_far_side(host, roots, self._policy)
+        finally:
+            await host.close()
+
+    async def _keep_far_side(
+        self, record: LeaseRecord, receipt: CopyReceipt, host: RemoteHost, before: FarSide
+    ) -> None:
         far = await read_far_side(host, receipt.roots, self._policy)
         beat, _ = await read_heartbeat(host)
         self._journal.record(
@@ -102,6 +112,7 @@ class PullService:
             record.lease.id,
             {
                 "copy_id": receipt.copy_id,
+                "before": before.digest,
                 "digest": far.digest,
                 "files": far.files,
                 "bytes": far.bytes,

@@ -175,6 +175,8 @@ class WatchService:
                 return "verify_local on the copy"
             case RunPhase.PROVEN:
                 return "destroy: it makes the plan that the person decides on"
+            case RunPhase.DESTROYING:
+                return "destroy again: it looks first, and repeats the delete only under the same unexpired consent"
             case RunPhase.PARKED:
                 return "the same call that failed again; the machine is kept and bills"
             case _:

@@ -15,7 +15,8 @@ from remote_gpu_trainer.approval.elicitation import judge_answer, question
 from remote_gpu_trainer.domain.approvals import ApprovalRequest, ApprovalState, AssuranceLevel, Channel
 from remote_gpu_trainer.errors import ConsentDeclined, ConsentRequired, InvalidRequest
 from remote_gpu_trainer.services.container import Services
-from remote_gpu_trainer.services.teardown import NOT_DESTROYED
+from remote_gpu_trainer.services.planning import NOT_DESTROYED
+from remote_gpu_trainer.services.views import TeardownOutcome
 from remote_gpu_trainer.tools import answers
 from remote_gpu_trainer.tools.parameters import Target
 from remote_gpu_trainer.tools.refusals import told
@@ -36,6 +37,8 @@ class Asked:
     """The plan that this call is about; None when the caller brings a token for one."""
 
     request: ApprovalRequest | None
+    ended: TeardownOutcome | None = None
+    """The end, where nobody had to be asked: consent was given beforehand, or an interrupted delete was settled."""
 
 
 def tools(services: Services) -> list[Tool]:
@@ -49,7 +52,10 @@ def tools(services: Services) -> list[Tool]:
                 next_step="pass both, as the person handed them over, or neither to get the plan",
                 effect=NOT_DESTROYED,
             )
-        return Asked(None if token is not None else await services.teardown.prepare(target))
+        if token is not None:
+            return Asked(None)
+        reached = await services.teardown.advance(target)
+        return Asked(None, reached) if isinstance(reached, TeardownOutcome) else Asked(reached)
 
     @told
     async def the_person(ctx: Context, asked: Annotated[Asked, Resolve(the_plan)]) -> Elicit[TypedName] | NotAsked:
@@ -69,6 +75,8 @@ def tools(services: Services) -> list[Tool]:
     ) -> answers.Destroyed:
         if approval_id is not None and token is not None:
             return answers.destroyed(await services.teardown.execute(target, approval_id, token))
+        if asked.ended is not None:
+            return answers.destroyed(asked.ended)
         request = asked.request
         if request is None:
             raise InvalidRequest("no plan and no token", effect=NOT_DESTROYED)
