@@ -21,6 +21,7 @@ from remote_gpu_trainer.services.planning import Planner
 from remote_gpu_trainer.services.pull import ProofService, PullService
 from remote_gpu_trainer.services.reconcile import Reconciler
 from remote_gpu_trainer.services.rent import RentService
+from remote_gpu_trainer.services.renting import RentAsking
 from remote_gpu_trainer.services.resume import ResumeService, StateChanger, StoppingService
 from remote_gpu_trainer.services.sight import Looker
 from remote_gpu_trainer.services.spend import SpendService
@@ -71,6 +72,7 @@ def compose(settings: Settings, *, clock: Clock | None = None) -> Services:
         reconciler=reconciler,
         ledger=ledger,
         caps=caps,
+        asking=RentAsking(journal=journal, approvals=approvals, policy=policy, clock=clock),
         connector=connector,
         policy=policy,
         platform=platform,

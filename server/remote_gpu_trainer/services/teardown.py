@@ -59,6 +59,14 @@ class TeardownService:
         """The least level of a consent to destroy this run, by the policy as it is now."""
         return self._policy.level_for("destroy", record.lease.usd_per_hour)
 
+    def level_of(self, request: ApprovalRequest) -> AssuranceLevel:
+        """The least level of a consent to this teardown.
+
+        Raises:
+            InvalidRequest: it is none.
+        """
+        return self.level(find_run(self._journal, _teardown(request).lease))
+
     async def advance(self, target: str | int) -> ApprovalRequest | TeardownOutcome:
         """Go as far as is allowed without asking: the open request for a person, or the end where consent was given.
 

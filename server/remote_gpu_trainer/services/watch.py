@@ -162,6 +162,8 @@ class WatchService:
 
     @staticmethod
     def _next(phase: RunPhase, diagnosis: Diagnosis) -> str:
+        if phase is RunPhase.DESTROYING:
+            return "destroy again: it looks first, and repeats the delete only under the same unexpired consent"
         if diagnosis.cause is not Cause.NONE:
             return diagnosis.next_step
         match phase:
@@ -175,8 +177,6 @@ class WatchService:
                 return "verify_local on the copy"
             case RunPhase.PROVEN:
                 return "destroy: it makes the plan that the person decides on"
-            case RunPhase.DESTROYING:
-                return "destroy again: it looks first, and repeats the delete only under the same unexpired consent"
             case RunPhase.PARKED:
                 return "the same call that failed again; the machine is kept and bills"
             case _:

@@ -12,7 +12,11 @@ _ID = re.compile(r"approval_id=(ap-[a-z0-9]+)")
 
 async def asked(stage: Stage, run: str) -> ApprovalRequest:
     """Call destroy as a model does; the request that it opened."""
-    refusal = await stage.refused("destroy", target=run)
+    return request_in(stage, await stage.refused("destroy", target=run))
+
+
+def request_in(stage: Stage, refusal: str) -> ApprovalRequest:
+    """The request that a refusal names."""
     named = _ID.search(refusal)
     assert named is not None, refusal
     request = stage.services.approvals.get(ApprovalId(named[1]))

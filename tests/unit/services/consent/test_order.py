@@ -13,6 +13,10 @@ from tests.unit.services.consent.person import agree, asked
 pytestmark = pytest.mark.anyio
 
 
+def kept(receipt: Path) -> tuple[bytes, str]:
+    return receipt.read_bytes(), receipt.with_suffix(".html").read_text(encoding="utf-8")
+
+
 async def test_a_teardown_keeps_its_order_and_leaves_a_signed_receipt_with_a_page(stage: Stage) -> None:
     run, instance_id, _ = await stage.proven("ordered")
 
@@ -31,12 +35,10 @@ async def test_a_teardown_keeps_its_order_and_leaves_a_signed_receipt_with_a_pag
     done = await stage.call("destroy", target=run, approval_id=request.id, token=agree(stage, request))
 
     assert done["destroyed"] and done["confirmed"] and not stage.there(instance_id)
-    receipt_file = Path(done["receipt"])
-    receipt = verify_receipt(
-        receipt_file.read_bytes(), public_key=receipt_public_key(stage.services.settings.home)
-    )
+    signed, page = kept(Path(done["receipt"]))
+    receipt = verify_receipt(signed, public_key=receipt_public_key(stage.services.settings.home))
     assert receipt.plan == plan and len(receipt.absences) == 2
-    assert "Destroyed: " in receipt_file.with_suffix(".html").read_text(encoding="utf-8")
+    assert "Destroyed: " in page
     kinds = [event.kind for event in stage.services.journal.events(plan.lease)]
     order = ["far-side", "asked.stop", "approval.requested", "approval.approved", "approval.spent", "intent.opened"]
     places = [len(kinds) - 1 - kinds[::-1].index(kind) for kind in order]
