@@ -75,6 +75,14 @@ class Looker:
         instance = await self._hosts.instance(record)
         return await self._seen(record, instance, None)
 
+    async def instance(self, record: LeaseRecord) -> Instance:
+        """The instance alone, as the platform shows it.
+
+        Raises:
+            MarketError, HostUnreachable, WrongPhase: it does not.
+        """
+        return await self._hosts.instance(record)
+
     async def at_rest(self, record: LeaseRecord, before: Sight) -> Sight | None:
         """One cheap look at a machine that was asked to stop; None while it does not rest yet.
 

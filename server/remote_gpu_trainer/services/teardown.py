@@ -4,6 +4,7 @@ from datetime import datetime, timedelta
 
 from remote_gpu_trainer.approval.rows import consent_of
 from remote_gpu_trainer.domain.approvals import ApprovalRequest, ApprovalState, AssuranceLevel, Channel
+from remote_gpu_trainer.domain.artifacts import VerificationLevel
 from remote_gpu_trainer.domain.ids import ApprovalId
 from remote_gpu_trainer.domain.plans import MachineState, TeardownPlan
 from remote_gpu_trainer.domain.policy import Policy
@@ -114,6 +115,32 @@ class TeardownService:
         request = self._approvals.request(plan, ttl_s=minutes * 60)
         self._journal.record(PLANNED, record.lease.id, {"approval": request.id, "digest": request.plan_digest})
         return request
+
+    async def ask_beforehand(
+        self,
+        target: str | int,
+        *,
+        least_level: VerificationLevel,
+        idle_minutes: float,
+        most_unsaved_bytes: int,
+        hours: float,
+    ) -> ApprovalRequest:
+        """Open the question whether this run may be destroyed later without asking again. It is no consent yet.
+
+        Raises:
+            MarketError, HostUnreachable, WrongPhase: the platform does not show the instance.
+        """
+        record = find_run(self._journal, target)
+        instance = await self._looker.instance(record)
+        return self._standing.ask(
+            record,
+            instance.identity,
+            least_level=least_level,
+            idle_minutes=idle_minutes,
+            most_unsaved_bytes=most_unsaved_bytes,
+            hours=hours,
+            stopped=instance.disk_usd_per_hour,
+        )
 
     def agree(self, approval_id: ApprovalId, channel: Channel) -> str:
         """Mint the token for a person who has just agreed. Only the elicitation resolver calls this."""
