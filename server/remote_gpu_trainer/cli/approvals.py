@@ -14,9 +14,7 @@ if TYPE_CHECKING:
 
 def approve(
     approval_id: Annotated[str | None, typer.Argument(help="As the plan names it; none lists the open ones.")] = None,
-    key: Annotated[
-        Path | None, typer.Option("--key", help="Your security key's handle, where one signs.")
-    ] = None,
+    key: Annotated[Path | None, typer.Option("--key", help="Your security key's handle, where one signs.")] = None,
     web: Annotated[bool, typer.Option("--web", help="Answer on a local page instead of this terminal.")] = False,
 ) -> None:
     """Read a plan, and agree or not, at the level that your policy asks.

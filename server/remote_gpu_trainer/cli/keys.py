@@ -34,7 +34,7 @@ def setup(
     settings = _settings()
     full = ask_passphrase("API key that may destroy (empty: the one in use now): ") or settings.require_key()
     account = _ask(settings, full, _account)
-    if all(one.refused for one in _ask(settings, full, _tried)):
+    if all(one.refused for one in _ask(settings, full, _tried_to_destroy)):
         raise ConfigError(
             "this key cannot destroy, so there is nothing to seal",
             next_step="give the account's full key, from the platform's console",
@@ -138,6 +138,12 @@ def _replace_key(settings: "Settings", scoped: str) -> None:
 
 async def _account(client: "VastClient") -> int:
     return (await client.account()).id
+
+
+async def _tried_to_destroy(client: "VastClient") -> "list[Tried]":
+    from remote_gpu_trainer.vastai.keys import tried
+
+    return await tried(client, destroy_only=True)
 
 
 async def _tried(client: "VastClient") -> "list[Tried]":

@@ -74,7 +74,7 @@ async def make_scoped_key(client: VastClient, *, name: str) -> str:
     return text
 
 
-async def tried(client: VastClient) -> list[Tried]:
+async def tried(client: VastClient, *, destroy_only: bool = False) -> list[Tried]:
     """Try what ends or replaces data, on ids that this account does not have: nothing can be hit.
 
     Raises:
@@ -94,7 +94,7 @@ async def tried(client: VastClient) -> list[Tried]:
         # Permissions of this form make no key; a key without the right is told so first.
         ("make keys", _call("making a key", "POST", "/api/v0/auth/apikeys/", {"name": "check", "permissions": "none"})),
     )
-    return [await _try(client, what, call) for what, call in attempts]
+    return [await _try(client, what, call) for what, call in attempts[: 1 if destroy_only else None]]
 
 
 async def _try(client: VastClient, what: str, call: Call) -> Tried:
