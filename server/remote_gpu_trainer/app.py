@@ -13,17 +13,21 @@ from remote_gpu_trainer.secretstore import SecretStore
 from remote_gpu_trainer.services.account import AccountWatch
 from remote_gpu_trainer.services.caps import Caps
 from remote_gpu_trainer.services.container import Services
+from remote_gpu_trainer.services.ending import Ending
 from remote_gpu_trainer.services.guard import Guard
 from remote_gpu_trainer.services.hosts import HostAccess
 from remote_gpu_trainer.services.jobs import JobService
 from remote_gpu_trainer.services.ledger import Ledger
 from remote_gpu_trainer.services.offers import OfferService
+from remote_gpu_trainer.services.planning import Planner
 from remote_gpu_trainer.services.pull import ProofService, PullService
 from remote_gpu_trainer.services.reconcile import Reconciler
 from remote_gpu_trainer.services.rent import RentService
+from remote_gpu_trainer.services.renting import RentAsking
 from remote_gpu_trainer.services.resume import ResumeService, StateChanger, StoppingService
 from remote_gpu_trainer.services.sight import Looker
 from remote_gpu_trainer.services.spend import SpendService
+from remote_gpu_trainer.services.standing import StandingService
 from remote_gpu_trainer.services.teardown import TeardownService
 from remote_gpu_trainer.services.watch import WatchService
 from remote_gpu_trainer.settings import Settings
@@ -74,6 +78,7 @@ def compose(settings: Settings, *, clock: Clock | None = None) -> Services:
         guard=guard,
         ledger=ledger,
         caps=caps,
+        asking=RentAsking(journal=journal, approvals=approvals, policy=policy, clock=clock),
         connector=connector,
         policy=policy,
         platform=platform,
@@ -82,6 +87,7 @@ def compose(settings: Settings, *, clock: Clock | None = None) -> Services:
     )
 
     fresh = FreshCopies()
+    standing = StandingService(journal=journal, approvals=approvals, ledger=ledger, policy=policy, clock=clock)
 
     async def aclose() -> None:
         await market.aclose()
@@ -127,17 +133,17 @@ def compose(settings: Settings, *, clock: Clock | None = None) -> Services:
         ),
         proof=ProofService(journal=journal, clock=clock, fresh=fresh),
         teardown=TeardownService(
-            market=market,
             journal=journal,
             approvals=approvals,
-            watch=watch,
-            looker=Looker(journal=journal, hosts=hosts, ledger=ledger, policy=policy),
+            looker=Looker(journal=journal, hosts=hosts, ledger=ledger, policy=policy, clock=clock),
+            planner=Planner(market=market, journal=journal, ledger=ledger, policy=policy, clock=clock),
+            ending=Ending(market=market, journal=journal, watch=watch, ledger=ledger, home=home, clock=clock),
+            standing=standing,
             states=states,
-            ledger=ledger,
             policy=policy,
-            home=home,
             clock=clock,
         ),
+        standing=standing,
         spend=SpendService(
             market=market,
             journal=journal,

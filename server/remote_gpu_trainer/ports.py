@@ -326,6 +326,26 @@ class ApprovalBook(Protocol):
         """
         ...
 
+    def approve_by_standing(self, approval: ApprovalId, standing: ApprovalId) -> str:
+        """Mint a teardown's token by a consent given beforehand, which is used up. The caller judged its conditions.
+
+        Raises:
+            TokenRejected, ConsentError: it is not genuine, used, late, or for another instance; nothing was used up.
+        """
+        ...
+
+    def witness(self, approval: ApprovalId) -> Consent:
+        """End the request of an instance that the person destroyed in the platform's console.
+
+        Raises:
+            ConsentError: it came to another end, or waits for another level.
+        """
+        ...
+
+    def standing(self, lease: LeaseId) -> list[ApprovalRequest]:
+        """Consents given beforehand for a run that can still be used, oldest first."""
+        ...
+
     def spend(
         self,
         approval: ApprovalId,

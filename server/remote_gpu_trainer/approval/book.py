@@ -10,6 +10,7 @@ from typing import Self
 
 from pydantic import JsonValue
 
+from remote_gpu_trainer.approval.beforehand import spend_standing, spend_witnessed
 from remote_gpu_trainer.approval.clockguard import ClockGuard
 from remote_gpu_trainer.approval.grant import grant, grant_signed
 from remote_gpu_trainer.approval.judge import Desk, judge, to_destroy, to_rent
@@ -246,6 +247,39 @@ class SqliteApprovalBook:
                 intent = insert_lease(desk.db, desk.now, lease, account, request, approval=approval)
                 return consent_of(verdict), intent
         raise verdict
+
+    def approve_by_standing(self, approval: ApprovalId, standing: ApprovalId) -> str:
+        """Mint the token of a teardown by a consent that was given beforehand, which is used up by it.
+
+        Whether its conditions hold is for the caller to judge; this sees that it is genuine, unused, in time and for
+        this very instance.
+
+        Raises:
+            TokenRejected, ConsentError: it is not; nothing was used up.
+            InvalidRequest: there is no such request.
+        """
+        with self._desk() as desk:
+            granted = spend_standing(desk, standing, approval, key=self._key)
+        return _minted(granted)
+
+    def witness(self, approval: ApprovalId) -> Consent:
+        """End the request of an instance that is gone because the person destroyed it in the platform's console.
+
+        Raises:
+            ConsentError: it came to another end, or waits for another level.
+            InvalidRequest: there is no such request.
+        """
+        with self._desk() as desk:
+            ended = spend_witnessed(desk, approval, key=self._key)
+        if isinstance(ended, ConsentError):
+            raise ended
+        return ended
+
+    def standing(self, lease: LeaseId) -> list[ApprovalRequest]:
+        """Consents given beforehand for a run that can still be used, oldest first."""
+        with self._desk() as desk:
+            rows = [row for row in undecided(desk.db) if row["action"] == "preapprove" and row["lease"] == lease]
+            return [request_of(row) for row in rows if row["state"] == ApprovalState.APPROVED]
 
     def _mark_spent(self, desk: Desk, request: ApprovalRequest) -> None:
         desk.db.execute(

@@ -7,7 +7,7 @@ from datetime import datetime
 from remote_gpu_trainer.approval.visible import fenced, visible
 from remote_gpu_trainer.domain.artifacts import VerificationLevel
 from remote_gpu_trainer.domain.ids import label_of
-from remote_gpu_trainer.domain.plans import Evidence, MachineState, Plan, RentPlan, TeardownPlan
+from remote_gpu_trainer.domain.plans import Evidence, MachineState, Plan, RentPlan, StandingPlan, TeardownPlan
 from remote_gpu_trainer.domain.units import show_bytes, show_usd
 
 _NOT_OURS = "as the machine reported, not our words"
@@ -36,6 +36,8 @@ def render(plan: Plan) -> str:
             return _join(_teardown(plan))
         case RentPlan():
             return _join(_rent(plan))
+        case StandingPlan():
+            return _join(_beforehand(plan))
 
 
 def _join(parts: Sequence[str]) -> str:
@@ -97,13 +99,22 @@ def _losses(plan: TeardownPlan) -> list[str]:
 
 
 def _running(plan: TeardownPlan) -> list[str]:
-    parts = [_STATE[plan.machine_state], fenced([plan.job], source=f"the job, {_NOT_OURS}")]
+    parts = [_at_rest(plan), fenced([plan.job], source=f"the job, {_NOT_OURS}")]
     if plan.running_writers:
         parts.append(f"**{_count(len(plan.running_writers), 'program')} may still be writing:**")
         parts.append(fenced(plan.running_writers, source=f"programs {_NOT_OURS}"))
     else:
         parts.append("No program was seen writing under the results.")
     return parts
+
+
+def _at_rest(plan: TeardownPlan) -> str:
+    words = _STATE[plan.machine_state]
+    if plan.stopped_at is not None:
+        words += f" It was first seen at rest {when(plan.stopped_at)}."
+    if plan.kept_running is not None:
+        words += f" It was not stopped before this question: {visible(plan.kept_running)}."
+    return words
 
 
 def _saved(plan: TeardownPlan) -> list[str]:
@@ -120,6 +131,7 @@ def _copy(evidence: Evidence) -> list[str]:
             f"verified {when(evidence.verified_at)}",
             f"- to {visible(evidence.destination)}",
             f"- copy {visible(evidence.copy_id)}, manifest {visible(evidence.manifest_digest)}",
+            *([f"- verification report {visible(evidence.report_digest)}"] if evidence.report_digest else []),
             *(f"- {_count(number, 'file')} at {_LEVEL[level]}" for level, number in levels_of(evidence)),
         ]
     )
@@ -180,6 +192,9 @@ def _rent(plan: RentPlan) -> list[str]:
                 f"- it exceeds: {visible(plan.over)}",
                 f"- {show_usd(plan.usd_per_hour)} per hour for {plan.hours:g} h: {show_usd(plan.total)} in all",
                 f"- offer {plan.offer_id} on machine {plan.machine_id}, account {plan.account_id}",
+                *([f"- {plan.rental.value}"] if plan.rental is not None else []),
+                *([f"- image {visible(plan.image)}"] if plan.image is not None else []),
+                *([f"- disk {plan.disk_gib:g} GiB"] if plan.disk_gib is not None else []),
             ]
         ),
         fenced([plan.gpu], source="the GPU as the host names it"),
@@ -189,12 +204,52 @@ def _rent(plan: RentPlan) -> list[str]:
     ]
 
 
+def conditions_of(plan: StandingPlan) -> list[str]:
+    """What has to hold before a consent given beforehand is used, in the order in which it is read aloud."""
+    idle = f"its job has ended, and nothing on it has changed for {plan.idle_minutes:g} minutes"
+    off = "the proven copy lies off the machine, byte for byte as it was copied"
+    return [
+        f"every file of the newest copy is verified, to the level {plan.least_level.name} at least",
+        *([off] if plan.off_box else []),
+        idle,
+        f"no more than {show_bytes(plan.most_unsaved_bytes)} on it are seen not to be saved, and it was listed whole",
+        "no program writes on it, and it is the same instance, label, machine and contract start as now",
+    ]
+
+
+def _beforehand(plan: StandingPlan) -> list[str]:
+    since = when(plan.instance.started_at) if plan.instance.started_at else "an unknown time"
+    return [
+        f"# Destroy {visible(plan.name)} later, without asking again?",
+        f"Instance {plan.instance.id} on machine {plan.instance.machine_id}, rented since {since}, "
+        f"account {plan.account_id}. Destroying cannot be undone.",
+        "## What will be lost",
+        f"**You cannot see it now.** Up to {show_bytes(plan.most_unsaved_bytes)} that are not saved, outside the "
+        "results or skipped in the copy, and whatever no listing sees.",
+        "## Once, and only if all of this holds then",
+        "\n".join(f"- {one}" for one in conditions_of(plan)),
+        f"The server checks it against its journal, the copy on this disk and the machine. It holds for {plan.hours:g} "
+        "hours after this question, for one use. A condition that does not hold means that you are asked.",
+        "## What it costs",
+        "\n".join(
+            [
+                f"- spent on it so far: {show_usd(plan.spent)}",
+                f"- it costs {per_hour(plan.usd_per_hour_running)} while it runs",
+                f"- and {per_hour(plan.usd_per_hour_stopped)} while it is stopped",
+            ]
+        ),
+        "## The statement",
+        _statement(plan, [f"- run: {visible(plan.lease)}"]),
+    ]
+
+
 def _statement(plan: Plan, more: Sequence[str]) -> str:
     return "\n".join(
         [
             f"- digest: {plan.digest}",
             *more,
             f"- prepared: {when(plan.prepared_at)} by remote-gpu-trainer {visible(plan.program_version)}",
+            *([f"- policy: {visible(plan.policy_digest)}"] if plan.policy_digest is not None else []),
             f"- nonce: {visible(plan.nonce)}",
         ]
     )

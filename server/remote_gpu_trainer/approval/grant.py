@@ -10,10 +10,11 @@ from remote_gpu_trainer.approval.rows import binding_of, log, request_of
 from remote_gpu_trainer.approval.sshkeys import AllowedSigner
 from remote_gpu_trainer.approval.sshsig import verify_signature
 from remote_gpu_trainer.approval.statement import statement_of
-from remote_gpu_trainer.approval.token import mint, seal
+from remote_gpu_trainer.approval.token import derived, mint, seal
 from remote_gpu_trainer.database.text import stamp
 from remote_gpu_trainer.domain.approvals import ApprovalRequest, ApprovalState, AssuranceLevel, Channel
 from remote_gpu_trainer.domain.ids import ApprovalId
+from remote_gpu_trainer.domain.plans import StandingPlan
 from remote_gpu_trainer.errors import ConsentError
 
 _COUNTER = "signature-counter/"
@@ -35,8 +36,11 @@ def grant(
         (ApprovalState.APPROVED, stamp(desk.now), channel, assurance, approval),
     )
     row = desk.row(approval)
-    token, salt = mint(), secrets.token_bytes(16)
-    sealed = seal(token, key=key, salt=salt, binding=binding_of(request_of(row)))
+    approved = request_of(row)
+    binding, salt = binding_of(approved), secrets.token_bytes(16)
+    # A consent given beforehand is used by the server, which makes its token again: nobody is handed one.
+    token = derived(key=key, binding=binding) if isinstance(approved.plan, StandingPlan) else mint()
+    sealed = seal(token, key=key, salt=salt, binding=binding)
     desk.db.execute("UPDATE approvals SET token_salt = ?, token_hash = ? WHERE id = ?", (salt, sealed, approval))
     facts: dict[str, JsonValue] = {"channel": channel.value, "assurance": assurance.value}
     log(desk.db, desk.now, row, "approved", facts if by is None else {**facts, "signer": by})

@@ -134,7 +134,7 @@ def to_destroy(db: sqlite3.Connection, lease: LeaseId) -> Use:
     def problem(request: ApprovalRequest) -> Problem | None:
         plan = request.plan
         if not isinstance(plan, TeardownPlan):
-            return Refusal.OTHER_ACTION, "the person approved renting, not destroying"
+            return Refusal.OTHER_ACTION, f"the person approved to {plan.action}, not to destroy"
         if plan.lease != lease:
             return Refusal.OTHER_LEASE, f"the person approved destroying run {plan.lease!r}, not {lease!r}"
         row = db.execute("SELECT instance_id FROM leases WHERE id = ?", (lease,)).fetchone()
@@ -155,13 +155,19 @@ def to_rent(lease: Lease) -> Use:
     def problem(request: ApprovalRequest) -> Problem | None:
         plan = request.plan
         if not isinstance(plan, RentPlan):
-            return Refusal.OTHER_ACTION, "the person approved destroying, not renting"
+            return Refusal.OTHER_ACTION, f"the person approved to {plan.action}, not to rent"
         if (lease.offer.id, lease.offer.machine_id) != (plan.offer_id, plan.machine_id):
             return (
                 Refusal.OTHER_OFFER,
                 f"the person approved offer {plan.offer_id} on machine {plan.machine_id}, "
                 f"and this is offer {lease.offer.id} on machine {lease.offer.machine_id}",
             )
+        if plan.image is not None and (lease.image, lease.shape.disk_gib, lease.offer.rental) != (
+            plan.image,
+            plan.disk_gib,
+            plan.rental,
+        ):
+            return Refusal.OTHER_OFFER, "the image, the disk or the kind of rental is not what the person approved"
         if lease.usd_per_hour > plan.usd_per_hour + _CENT_DUST or lease.budget > plan.total + _CENT_DUST:
             return (
                 Refusal.OTHER_OFFER,

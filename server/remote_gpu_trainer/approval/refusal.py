@@ -4,14 +4,14 @@ from enum import StrEnum
 from typing import Literal
 
 from remote_gpu_trainer.domain.ids import ApprovalId
-from remote_gpu_trainer.domain.plans import Plan, RentPlan, TeardownPlan
+from remote_gpu_trainer.domain.plans import Plan, RentPlan, StandingPlan, TeardownPlan
 from remote_gpu_trainer.errors import TokenRejected
 
 MAX_ATTEMPTS = 5
 """Wrong tokens that one request takes before it locks. Typing errors, which the checksum shows, do not count."""
 
 
-Action = Literal["destroy", "rent"]
+Action = Literal["destroy", "rent", "preapprove"]
 
 
 class Refusal(StrEnum):
@@ -50,7 +50,7 @@ _NEXT_STEP = {
     Refusal.MISTYPED: "ask the person to read the token again; it has seven groups of four characters",
     Refusal.WRONG: "ask the person for the token of this very approval; do not guess",
     Refusal.OTHER_PLAN: "use the token only with the plan that it was given for, or ask for a new approval",
-    Refusal.OTHER_ACTION: "a token for renting does not destroy, and the other way round; ask for the right approval",
+    Refusal.OTHER_ACTION: "a consent to one thing is none to another; ask for the right approval",
     Refusal.OTHER_LEASE: "use the token only for the run that it was given for",
     Refusal.OTHER_INSTANCE: "call poll_status: the run is not the instance that the person approved",
     Refusal.OTHER_ACCOUNT: "use the key of the account that the plan names",
@@ -66,6 +66,8 @@ def effect_of(action: Action | None) -> str:
             return "Nothing was rented."
         case "destroy":
             return "The instance was not destroyed."
+        case "preapprove":
+            return "Nothing was agreed to beforehand, and nothing was destroyed."
         case None:
             return "Nothing was destroyed and nothing was rented."
 
@@ -75,6 +77,8 @@ def subject_of(plan: Plan) -> str:
     match plan:
         case TeardownPlan():
             return f"{plan.account_id}/instance/{plan.instance.id}"
+        case StandingPlan():
+            return f"{plan.account_id}/instance/{plan.instance.id}/beforehand"
         case RentPlan():
             return f"{plan.account_id}/offer/{plan.offer_id}"
 

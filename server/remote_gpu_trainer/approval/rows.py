@@ -10,7 +10,7 @@ from remote_gpu_trainer.database.rows import append_event
 from remote_gpu_trainer.database.text import load, moment, stamp
 from remote_gpu_trainer.domain.approvals import ApprovalRequest, ApprovalState, Consent
 from remote_gpu_trainer.domain.ids import ApprovalId, LeaseId
-from remote_gpu_trainer.domain.plans import Plan, RentPlan, TeardownPlan
+from remote_gpu_trainer.domain.plans import Plan, RentPlan, StandingPlan, TeardownPlan
 from remote_gpu_trainer.errors import JournalError
 
 
@@ -29,12 +29,13 @@ def undecided(db: sqlite3.Connection) -> list[sqlite3.Row]:
 
 def lease_of(plan: Plan) -> LeaseId | None:
     """The lease that a plan is about; a plan to rent has none yet."""
-    return plan.lease if isinstance(plan, TeardownPlan) else None
+    return None if isinstance(plan, RentPlan) else plan.lease
 
 
 def request_of(row: sqlite3.Row) -> ApprovalRequest:
     """The request in a row. Whether the stored plan still has its digest is for the caller to ask."""
-    plan: Plan = load(TeardownPlan if row["action"] == "destroy" else RentPlan, row["plan"])
+    kinds: dict[str, type[Plan]] = {"destroy": TeardownPlan, "rent": RentPlan, "preapprove": StandingPlan}
+    plan = load(kinds[row["action"]], row["plan"])
     return ApprovalRequest(
         id=row["id"],
         plan=plan,

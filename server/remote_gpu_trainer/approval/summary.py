@@ -1,8 +1,8 @@
 """A plan in a few lines, for a question that has little room. It states counts and says where the rest is."""
 
-from remote_gpu_trainer.approval.dossier import levels_of, losses_in_words, per_hour
+from remote_gpu_trainer.approval.dossier import conditions_of, levels_of, losses_in_words, per_hour
 from remote_gpu_trainer.approval.visible import visible
-from remote_gpu_trainer.domain.plans import MachineState, Plan, RentPlan, TeardownPlan
+from remote_gpu_trainer.domain.plans import MachineState, Plan, RentPlan, StandingPlan, TeardownPlan
 from remote_gpu_trainer.domain.units import show_bytes, show_usd
 
 LEAST_LIMIT = 800
@@ -43,6 +43,8 @@ def _lines(plan: Plan) -> tuple[list[str], list[str]]:
             return _teardown(plan), _largest_losses(plan)
         case RentPlan():
             return _rent(plan), []
+        case StandingPlan():
+            return _beforehand(plan), []
 
 
 def _teardown(plan: TeardownPlan) -> list[str]:
@@ -92,6 +94,16 @@ def _rent(plan: RentPlan) -> list[str]:
         f"Rent {_short(plan.name)} ({_short(plan.gpu)}, offer {plan.offer_id}, machine {plan.machine_id})?",
         f"It exceeds: {_short(plan.over, 240)}",
         f"{show_usd(plan.usd_per_hour)} per hour for {plan.hours:g} h: {show_usd(plan.total)} in all.",
+    ]
+
+
+def _beforehand(plan: StandingPlan) -> list[str]:
+    return [
+        f"Destroy {_short(plan.name)} (instance {plan.instance.id}, machine {plan.instance.machine_id}) later, once, "
+        "without asking again? It cannot be undone.",
+        f"Lost: up to {show_bytes(plan.most_unsaved_bytes)} that are not saved, and whatever no listing sees.",
+        f"Within {plan.hours:g} hours, and only if then:",
+        *(f"- {one}" for one in conditions_of(plan)),
     ]
 
 

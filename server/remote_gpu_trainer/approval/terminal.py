@@ -25,6 +25,9 @@ _SUMMARY_LIMIT = 2400
 Grant = Callable[[ApprovalRequest], str]
 """Mints the token of a request that the person agreed to, or raises ConsentError."""
 
+Use = Callable[[ApprovalRequest, str, TextIO], None]
+"""What becomes of the token: shown to the person, or used here and now and never shown."""
+
 
 @contextmanager
 def controlling_terminal() -> Generator[tuple[TextIO, TextIO]]:
@@ -51,8 +54,9 @@ def approve_on_terminal(
     input_tty: TextIO | None = None,
     output: TextIO | None = None,
     grant: Grant | None = None,
+    use: Use | None = None,
 ) -> Answer:
-    """Show the dossier of one request, ask, and on a yes show the token once.
+    """Show the dossier of one request, ask, and on a yes show the token once, or use it.
 
     Args:
         book: Where the request is.
@@ -61,6 +65,7 @@ def approve_on_terminal(
         output: A terminal to write to.
         grant: What mints the token after a yes, such as ``by_security_key``; without it, typing is enough and the
             level is ``person``.
+        use: What to do with the token in place of showing it; it writes to the terminal what came of it.
 
     Returns:
         What the person answered. It does not hold the token.
@@ -76,10 +81,18 @@ def approve_on_terminal(
     mint = grant or by_typing
     if input_tty is None or output is None:
         with controlling_terminal() as (source, target):
-            return _ask(book, approval, source, target, mint)
+            return _ask(book, approval, source, target, mint, use or show_token)
     if not (input_tty.isatty() and output.isatty()):
         raise _no_terminal("input or output is a pipe or a file, not a terminal")
-    return _ask(book, approval, input_tty, output, mint)
+    return _ask(book, approval, input_tty, output, mint, use or show_token)
+
+
+def show_token(request: ApprovalRequest, token: str, target: TextIO) -> None:
+    """Show the token on the person's terminal, where they read it to the agent."""
+    target.write(
+        f"\nApproved. The token, shown this once, good for one use until {when(request.expires_at)}:\n\n"
+        f"    {token}\n\nGive it to the agent together with the approval id {request.id}.\n"
+    )
 
 
 def ask_passphrase(prompt: str) -> str:
@@ -104,6 +117,21 @@ def ask_passphrase(prompt: str) -> str:
     if not line:
         raise _no_terminal("the terminal was closed without a passphrase")
     return line.rstrip("\r\n")
+
+
+def confirm_on_terminal(prompt: str, word: str) -> None:
+    """Ask for one word on the controlling terminal.
+
+    Raises:
+        ConsentError: there is no terminal, or something else was typed.
+    """
+    with controlling_terminal() as (source, target):
+        termios.tcflush(source.fileno(), termios.TCIFLUSH)
+        target.write(prompt)
+        target.flush()
+        typed = source.readline().rstrip("\r\n")
+    if (problem := why_not(typed, word)) is not None:
+        raise ConsentError(problem, next_step="run it again and type the word exactly", effect="Nothing was changed.")
 
 
 def _no_terminal(seen: str) -> ConsentError:
@@ -131,7 +159,7 @@ def _open_request(book: ApprovalBook, approval: ApprovalId) -> ApprovalRequest:
     return request
 
 
-def _ask(book: ApprovalBook, approval: ApprovalId, source: TextIO, target: TextIO, mint: Grant) -> Answer:
+def _ask(book: ApprovalBook, approval: ApprovalId, source: TextIO, target: TextIO, mint: Grant, use: Use) -> Answer:
     request = _open_request(book, approval)
     target.write(render(request.plan))
     target.write("\n" + "-" * 72 + "\nIn short:\n")
@@ -146,11 +174,7 @@ def _ask(book: ApprovalBook, approval: ApprovalId, source: TextIO, target: TextI
         target.flush()
         return answer
     target.flush()
-    token = mint(request)
-    target.write(
-        f"\nApproved. The token, shown this once, good for one use until {when(request.expires_at)}:\n\n"
-        f"    {token}\n\nGive it to the agent together with the approval id {approval}.\n"
-    )
+    use(request, mint(request), target)
     target.flush()
     return answer
 

@@ -30,6 +30,19 @@ def mint() -> str:
     return "-".join(whole[start : start + _GROUP] for start in range(0, _LENGTH, _GROUP))
 
 
+def derived(*, key: bytes, binding: Mapping[str, str]) -> str:
+    """The token of a consent that is given beforehand: nobody is handed it, and whoever holds the key makes it again.
+
+    Args:
+        key: As for ``seal``.
+        binding: What it is good for.
+    """
+    statement = rfc8785.dumps(dict(binding))
+    number = int.from_bytes(hashlib.blake2b(statement, key=key, digest_size=32, person=b"rgt-beforehand").digest())
+    body = "".join(ALPHABET[(number >> (5 * place)) & 31] for place in range(RANDOM_CHARACTERS))
+    return body + ALPHABET[_times_x(_remainder(body))]
+
+
 def normalise(typed: str) -> str:
     """The 28 characters that were meant: case, spaces and dashes do not count, O is 0, I and L are 1.
 

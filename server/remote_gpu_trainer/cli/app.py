@@ -4,7 +4,7 @@ from importlib.metadata import version
 
 import typer
 
-from remote_gpu_trainer.cli import approvals, checks, money, programs, secrets, skill
+from remote_gpu_trainer.cli import approvals, checks, keys, money, preapprove, programs, secrets, skill
 
 app = typer.Typer(
     name="rgt",
@@ -19,12 +19,14 @@ app.command("demo")(programs.demo)
 app.command("emulator", context_settings=programs.PASS_ON, add_help_option=False)(programs.emulator)
 app.command("approve")(approvals.approve)
 app.command("decline")(approvals.decline)
+app.command("preapprove")(preapprove.preapprove)
 app.command("status")(money.status)
 app.command("spend")(money.spend)
 app.command("reconcile")(money.reconcile)
 app.command("doctor")(checks.doctor)
 app.add_typer(checks.policy_app, name="policy")
 app.add_typer(secrets.app, name="secret")
+app.add_typer(keys.app, name="keys")
 app.add_typer(skill.app, name="skill")
 
 

@@ -1,22 +1,30 @@
-"""Where a person decides. These commands need the journal and a terminal; they need no API key."""
+"""Where a person decides. These commands need the journal and a terminal; at level person they need no API key."""
 
 from collections.abc import Generator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 if TYPE_CHECKING:
     from remote_gpu_trainer.approval.book import SqliteApprovalBook
+    from remote_gpu_trainer.settings import Settings
 
 
 def approve(
     approval_id: Annotated[str | None, typer.Argument(help="As the plan names it; none lists the open ones.")] = None,
+    key: Annotated[Path | None, typer.Option("--key", help="Your security key's handle, where one signs.")] = None,
     web: Annotated[bool, typer.Option("--web", help="Answer on a local page instead of this terminal.")] = False,
 ) -> None:
-    """Read a plan, and agree or not. On a yes the token is shown here once, for you to hand over."""
+    """Read a plan, and agree or not, at the level that your policy asks.
+
+    On a yes the token is shown here once, for you to hand over. With a sealed key, it is unsealed and used here. At
+    level console you destroy in the platform's console, and this watches.
+    """
     from remote_gpu_trainer.approval.pageserver import serve_page
-    from remote_gpu_trainer.approval.terminal import approve_on_terminal, controlling_terminal
+    from remote_gpu_trainer.approval.terminal import controlling_terminal
+    from remote_gpu_trainer.cli.deciding import decide
     from remote_gpu_trainer.domain.ids import ApprovalId
 
     with _book() as book:
@@ -32,7 +40,7 @@ def approve(
 
                 answer = serve_page(book, ApprovalId(approval_id), announce=announce)
         else:
-            answer = approve_on_terminal(book, ApprovalId(approval_id))
+            answer = decide(book, ApprovalId(approval_id), _settings(), key_file=key)
     if not answer.agreed:
         typer.echo(f"Not approved: {answer.reason}. Nothing was destroyed.", err=True)
         raise typer.Exit(1)
@@ -54,16 +62,26 @@ def decline(
     typer.echo(f"Declined {approval_id}. Nothing was destroyed; the machine is kept, and its disk bills.")
 
 
+def _settings() -> "Settings":
+    import os
+
+    from remote_gpu_trainer import settings
+
+    return settings.load(os.environ)
+
+
 def _list(book: "SqliteApprovalBook") -> None:
     from remote_gpu_trainer.approval.visible import visible
+    from remote_gpu_trainer.cli.deciding import needed_level
 
-    waiting = book.open_requests()
+    waiting, policy = book.open_requests(), _settings().policy
     if not waiting:
         typer.echo("Nothing waits for you.")
     for request in waiting:
         typer.echo(
             f"{request.id}  {request.plan.action} {visible(request.plan.name)}, until "
-            f"{request.expires_at:%H:%M:%S} UTC: rgt approve {request.id}"
+            f"{request.expires_at:%H:%M:%S} UTC, level {needed_level(policy, request.plan).value}: "
+            f"rgt approve {request.id}"
         )
 
 

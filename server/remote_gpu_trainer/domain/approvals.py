@@ -14,6 +14,10 @@ class Channel(StrEnum):
     ELICITATION = "elicitation"
     TERMINAL = "terminal"
     PAGE = "page"
+    STANDING = "standing"
+    """By a consent that was given beforehand, for the night."""
+    CONSOLE = "console"
+    """The person destroyed the instance in the platform's own console; this program only saw it gone."""
 
 
 class AssuranceLevel(StrEnum):
@@ -23,6 +27,11 @@ class AssuranceLevel(StrEnum):
     SEALED = "sealed"
     HARDWARE = "hardware"
     CONSOLE = "console"
+
+    def reaches(self, needed: "AssuranceLevel") -> bool:
+        """Whether this level is at least the other."""
+        order = tuple(AssuranceLevel)
+        return order.index(self) >= order.index(needed)
 
 
 class ApprovalState(StrEnum):

@@ -7,7 +7,8 @@ from typing import Literal
 from remote_gpu_trainer.domain.artifacts import Fingerprint, VerificationLevel, digest_of
 from remote_gpu_trainer.domain.ids import CopyId, LeaseId
 from remote_gpu_trainer.domain.instances import InstanceIdentity
-from remote_gpu_trainer.domain.units import Usd, UsdPerHour
+from remote_gpu_trainer.domain.offers import RentalType
+from remote_gpu_trainer.domain.units import GiB, Usd, UsdPerHour
 from remote_gpu_trainer.domain.values import Value
 
 
@@ -30,6 +31,8 @@ class Evidence(Value):
     verified_at: datetime
     lowest_level: VerificationLevel
     files: tuple[ProvenFile, ...]
+    report_digest: str | None = None
+    """Of the whole verification report: every loader's finding on every file."""
 
 
 class Loss(Value):
@@ -77,11 +80,22 @@ class TeardownPlan(Value):
     prepared_at: datetime
     program_version: str
     nonce: str
+    stopped_at: datetime | None = None
+    """When it was first seen at rest after its last run."""
+    kept_running: str | None = None
+    """Why it was not stopped before the question."""
+    policy_digest: str | None = None
+    """Of the person's policy under which this was prepared."""
 
     @property
     def digest(self) -> str:
         """sha256 over the canonical JSON of the statement."""
         return digest_of(self.model_dump(mode="json"))
+
+    @property
+    def losses_digest(self) -> str:
+        """sha256 over the canonical JSON of everything that is known not to be saved."""
+        return digest_of([loss.model_dump(mode="json") for loss in self.losses])
 
 
 class RentPlan(Value):
@@ -102,6 +116,11 @@ class RentPlan(Value):
     prepared_at: datetime
     program_version: str
     nonce: str
+    image: str | None = None
+    disk_gib: GiB | None = None
+    rental: RentalType | None = None
+    policy_digest: str | None = None
+    """Of the person's policy under which this was prepared."""
 
     @property
     def digest(self) -> str:
@@ -109,4 +128,38 @@ class RentPlan(Value):
         return digest_of(self.model_dump(mode="json"))
 
 
-Plan = TeardownPlan | RentPlan
+class StandingPlan(Value):
+    """A yes given beforehand, for one instance: it may be destroyed once, within a time, if all of this holds."""
+
+    version: Literal[1] = 1
+    action: Literal["preapprove"] = "preapprove"
+    account_id: int
+    instance: InstanceIdentity
+    lease: LeaseId
+    name: str
+    """What the person types to agree."""
+    least_level: VerificationLevel
+    """Every file of the copy has to reach it."""
+    off_box: bool
+    """The proven copy has to lie off the machine, byte for byte as it was copied."""
+    idle_minutes: float
+    """The job has to have ended, and nothing to have changed on the machine, for so long."""
+    most_unsaved_bytes: int
+    """No more than this may be lost, as far as was seen; a machine that cannot be listed whole is never destroyed."""
+    hours: float
+    """It holds for so long after the yes was asked for."""
+    usd_per_hour_running: UsdPerHour | None
+    usd_per_hour_stopped: UsdPerHour | None
+    spent: Usd
+    prepared_at: datetime
+    program_version: str
+    nonce: str
+    policy_digest: str | None = None
+
+    @property
+    def digest(self) -> str:
+        """sha256 over the canonical JSON of the statement."""
+        return digest_of(self.model_dump(mode="json"))
+
+
+Plan = TeardownPlan | RentPlan | StandingPlan

@@ -11,6 +11,7 @@ from remote_gpu_trainer.ports import Clock, Journal
 from remote_gpu_trainer.services.ledger import Ledger
 
 _COUNTS = HELD_PHASES | {RunPhase.INTENDED, RunPhase.DESTROYING}
+_NOTHING = "Nothing was rented."
 
 
 class Caps:
@@ -32,31 +33,42 @@ class Caps:
         held = [record for record in self._journal.leases() if record.phase in _COUNTS]
         return Usd(sum(max(one.lease.budget - self._ledger.spent(one.lease.id), 0.0) for one in held))
 
-    def enforce(self, cost: JobCost, per_hour: UsdPerHour) -> None:
-        """Refuse a rental that breaks a cap.
+    def over(self, cost: JobCost, per_hour: UsdPerHour) -> tuple[str, ...]:
+        """The caps that one more rental would break and that a person may be asked about, both numbers in each.
 
         Raises:
-            BudgetExceeded: the first cap that it breaks, with both numbers.
+            BudgetExceeded: it breaks one that nobody is asked about: the total, the number of instances, or any where
+                the policy says ``over_caps = "refuse"``.
         """
         policy = self._policy
         today, promised = self.spent_today(), self.promised()
         total = sum(self._ledger.spent(record.lease.id) for record in self._journal.leases())
-        checks: list[tuple[str, float, float | None]] = [
-            ("max_usd_per_hour", per_hour, policy.max_usd_per_hour),
-            ("max_usd_per_run", cost.total, policy.max_usd_per_run),
-            ("max_usd_per_day (spent, promised and this)", today + promised + cost.total, policy.max_usd_per_day),
-            ("max_usd_total (spent, promised and this)", total + promised + cost.total, policy.max_usd_total),
-        ]
-        for name, value, cap in checks:
-            if cap is not None and value > cap:
-                raise BudgetExceeded(
-                    f"{name}: this would come to {show_usd(value)}, the person's cap is {show_usd(cap)}",
-                    effect="Nothing was rented.",
-                )
         held = sum(1 for record in self._journal.leases() if record.phase in _COUNTS)
         if held >= policy.max_instances:
             raise BudgetExceeded(
                 f"max_instances: {held} are held, the person's cap is {policy.max_instances}",
                 next_step="finish or destroy one, or ask the person to raise the cap in policy.toml",
-                effect="Nothing was rented.",
+                effect=_NOTHING,
             )
+        final = _over(
+            [("max_usd_total (spent, promised and this)", total + promised + cost.total, policy.max_usd_total)]
+        )
+        askable = _over(
+            [
+                ("max_usd_per_hour", per_hour, policy.max_usd_per_hour),
+                ("max_usd_per_run", cost.total, policy.max_usd_per_run),
+                ("max_usd_per_day (spent, promised and this)", today + promised + cost.total, policy.max_usd_per_day),
+            ]
+        )
+        refused = final or (askable if policy.over_caps == "refuse" else ())
+        if refused:
+            raise BudgetExceeded(refused[0], effect=_NOTHING)
+        return askable
+
+
+def _over(checks: list[tuple[str, float, float | None]]) -> tuple[str, ...]:
+    return tuple(
+        f"{name}: this would come to {show_usd(value)}, the person's cap is {show_usd(cap)}"
+        for name, value, cap in checks
+        if cap is not None and value > cap
+    )

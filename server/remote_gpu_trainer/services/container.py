@@ -13,6 +13,7 @@ from remote_gpu_trainer.services.reconcile import Reconciler
 from remote_gpu_trainer.services.rent import RentService
 from remote_gpu_trainer.services.resume import ResumeService, StoppingService
 from remote_gpu_trainer.services.spend import SpendService
+from remote_gpu_trainer.services.standing import StandingService
 from remote_gpu_trainer.services.teardown import TeardownService
 from remote_gpu_trainer.services.watch import WatchService
 from remote_gpu_trainer.settings import Settings
@@ -37,6 +38,7 @@ class Services:
     pull: PullService
     proof: ProofService
     teardown: TeardownService
+    standing: StandingService
     spend: SpendService
     reconcile: Reconciler
     aclose: Callable[[], Awaitable[None]]

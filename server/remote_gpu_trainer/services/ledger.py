@@ -15,6 +15,7 @@ PROMISED = "create"
 _REFRESH = timedelta(minutes=10)
 _MOST_EVENTS = 100_000
 _GPU_BILLS = frozenset({InstancePhase.RUNNING, InstancePhase.STOPPING, InstancePhase.REBOOTING, InstancePhase.FROZEN})
+_RESTS = frozenset({InstancePhase.STOPPED, InstancePhase.EXITED, InstancePhase.PREEMPTED, InstancePhase.SCHEDULING})
 _NOTHING_BILLS = frozenset({InstancePhase.OFFLINE})
 
 
@@ -69,6 +70,19 @@ class Ledger:
                 break
             since = event.at
         return since
+
+    def started_again(self, lease: LeaseId, since: datetime) -> datetime | None:
+        """When it was asked to start, or seen running after it was seen at rest, since then; None when neither."""
+        asked = self.asked_at(lease, "start")
+        if asked is not None and asked > since:
+            return asked
+        rested = False
+        for event in self._journal.events(lease, kind=OBSERVED, limit=500):
+            phase = str(event.data.get("phase"))
+            if rested and event.at > since and phase in _GPU_BILLS - {InstancePhase.STOPPING}:
+                return event.at
+            rested = event.at > since and phase in _RESTS if not rested else True
+        return None
 
     def spent(self, lease: LeaseId, *, since: datetime | None = None) -> Usd:
         """US dollars since the lease began, or since a moment, by what was seen.

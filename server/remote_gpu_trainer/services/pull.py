@@ -15,7 +15,7 @@ from remote_gpu_trainer.errors import InvalidRequest, RgtError, RuleViolation
 from remote_gpu_trainer.ports import Clock, Journal, RemoteHost
 from remote_gpu_trainer.rules.base import Stage
 from remote_gpu_trainer.rules.facts import CopyFacts
-from remote_gpu_trainer.services.farside import limits_of, manifest_script, read_far_side
+from remote_gpu_trainer.services.farside import FarSide, limits_of, manifest_script, read_far_side
 from remote_gpu_trainer.services.guard import Guard
 from remote_gpu_trainer.services.hosts import HostAccess, read_heartbeat
 from remote_gpu_trainer.services.ledger import Ledger
@@ -79,7 +79,7 @@ class PullService:
         instance = await self._hosts.instance(record)
         route, reason = choose(instance, bytes=None, acknowledged=acknowledge)
 
-        def before(size: int, files: int) -> None:
+        def weigh(size: int, files: int) -> None:
             self._guard.enforce(
                 Stage.COPY,
                 CopyFacts(instance=instance, route=route, bytes=size, files=files),
@@ -89,6 +89,7 @@ class PullService:
             )
 
         try:
+            before = await self._far_side(record, roots)
             receipt = await pull(
                 self._hosts.opener(record),
                 roots=roots,
@@ -103,12 +104,12 @@ class PullService:
                 manifest_script=manifest_script(),
                 clock=self._clock,
                 progress=progress,
-                before=before,
+                before=weigh,
             )
             await anyio.to_thread.run_sync(self._fresh.remember, receipt)
             host = await self._hosts.open(record)
             try:
-                await self._keep_far_side(record, receipt, host)
+                await self._keep_far_side(record, receipt, host, before)
             finally:
                 await host.close()
         except RuleViolation:
@@ -120,7 +121,16 @@ class PullService:
             self._journal.move(record.lease.id, RunPhase.HOME, f"copy {receipt.copy_id}")
         return receipt
 
-    async def _keep_far_side(self, record: LeaseRecord, receipt: CopyReceipt, host: RemoteHost) -> None:
+    async def _far_side(self, record: LeaseRecord, roots: tuple[str, ...]) -> FarSide:
+        host = await self._hosts.open(record)
+        try:
+            return await read_far_side(host, roots, self._policy)
+        finally:
+            await host.close()
+
+    async def _keep_far_side(
+        self, record: LeaseRecord, receipt: CopyReceipt, host: RemoteHost, before: FarSide
+    ) -> None:
         far = await read_far_side(host, receipt.roots, self._policy)
         beat, _ = await read_heartbeat(host)
         self._journal.record(
@@ -128,6 +138,7 @@ class PullService:
             record.lease.id,
             {
                 "copy_id": receipt.copy_id,
+                "before": before.digest,
                 "digest": far.digest,
                 "files": far.files,
                 "bytes": far.bytes,

@@ -7,6 +7,7 @@ from remote_gpu_trainer.domain.instances import Inventory
 from remote_gpu_trainer.domain.runs import HELD_PHASES, Intent, IntentState, LeaseRecord, RunPhase
 from remote_gpu_trainer.ports import Clock, Journal
 from remote_gpu_trainer.services.account import AccountWatch
+from remote_gpu_trainer.services.intents import consent_until
 from remote_gpu_trainer.services.ledger import OBSERVED, Ledger, burn
 from remote_gpu_trainer.services.views import Orphan, ReconcileReport
 
@@ -89,8 +90,9 @@ class Reconciler:
         record = self._journal.lease(intent.lease)
         present = record is not None and any(row.id == record.instance_id for row in inventory.instances)
         if present:
-            if self._clock.now() - intent.opened_at < SETTLING:
-                return "undecided"
+            until = consent_until(intent)
+            if self._clock.now() - intent.opened_at < SETTLING or (until is not None and self._clock.now() < until):
+                return "undecided"  # the same consent may still carry a second try, after a look
             self._journal.close_intent(intent.id, IntentState.FAILED, {"present": True})
             self._journal.move(intent.lease, RunPhase.PARKED, "the delete did not happen; a new consent is needed")
             return "reappeared"

@@ -4,16 +4,15 @@ import re
 from secrets import choice
 
 import anyio.to_thread
-from pydantic import Field
 
 from remote_gpu_trainer import bundled
+from remote_gpu_trainer.domain.approvals import ApprovalRequest
 from remote_gpu_trainer.domain.ids import LEASE_ALPHABET, NAME_PATTERN, InstanceId, LeaseId, OfferId, label_of
 from remote_gpu_trainer.domain.instances import Account, InstanceOrder, Volume, VolumeMount
-from remote_gpu_trainer.domain.offers import JobShape, Offer, OfferQuery, RentalType, disk_usd_per_hour, job_cost
+from remote_gpu_trainer.domain.offers import Offer, OfferQuery, disk_usd_per_hour, job_cost
 from remote_gpu_trainer.domain.policy import Policy
 from remote_gpu_trainer.domain.runs import Intent, IntentState, Lease, LeaseRecord, RunPhase
 from remote_gpu_trainer.domain.units import GIB, Usd, UsdPerHour
-from remote_gpu_trainer.domain.values import Value
 from remote_gpu_trainer.errors import AnswerLost, InvalidRequest, OfferGone, RequestRejected, RgtError
 from remote_gpu_trainer.ports import Clock, HostConnector, Journal, Marketplace
 from remote_gpu_trainer.rules.base import Finding, Stage
@@ -27,32 +26,11 @@ from remote_gpu_trainer.services.guard import Guard
 from remote_gpu_trainer.services.ledger import Ledger
 from remote_gpu_trainer.services.offers import price_to_pay
 from remote_gpu_trainer.services.reconcile import Reconciler
+from remote_gpu_trainer.services.renting import NOT_RENTED, HandedOver, Priced, RentAsking, RentRequest
 
-NOT_RENTED = "Nothing was rented."
 VOLUME_MOUNT = "/workspace/volume"
 LOOKS_AFTER_LOSS = 6
 SECONDS_BETWEEN_LOOKS = 5.0
-
-
-class RentRequest(Value):
-    """What a caller asks for. ``secret_names`` are names; the values stay with the server."""
-
-    name: str
-    offer_id: int
-    image: str
-    shape: JobShape
-    rental: RentalType = RentalType.ON_DEMAND
-    bid_usd_per_hour: UsdPerHour | None = None
-    checkpoint_minutes: float | None = None
-    resumes: bool | None = None
-    ports: tuple[str, ...] = ()
-    env: dict[str, str] = Field(default_factory=dict, repr=False)
-    secret_names: tuple[str, ...] = ()
-    acknowledge: tuple[str, ...] = ()
-    checkpoint_gib: float | None = None
-    kept_checkpoints: int = 2
-    volume_id: int | None = None
-    continues: LeaseId | None = None
 
 
 class RentService:
@@ -68,6 +46,7 @@ class RentService:
         guard: Guard,
         ledger: Ledger,
         caps: Caps,
+        asking: RentAsking,
         connector: HostConnector,
         policy: Policy,
         platform: Platform,
@@ -81,35 +60,41 @@ class RentService:
         self._guard = guard
         self._ledger = ledger
         self._caps = caps
+        self._asking = asking
         self._connector = connector
         self._policy = policy
         self._platform = platform
         self._secrets = secrets
         self._clock = clock
 
-    async def rent(self, request: RentRequest) -> LeaseRecord:
+    async def ask(self, request: RentRequest) -> ApprovalRequest | None:
+        """What a person has to agree to before this may be rented; None when the policy allows it unasked.
+
+        Raises:
+            RuleViolation, BudgetExceeded, InvalidRequest, OfferGone: it is refused, whoever agrees.
+        """
+        await anyio.to_thread.run_sync(self._environment, request)
+        priced = await self._priced(request)
+        return self._asking.request(request, priced) if priced.over else None
+
+    async def rent(self, request: RentRequest, consent: HandedOver | None = None) -> LeaseRecord:
         """Rent, or say why not.
 
         Raises:
             RuleViolation, BudgetExceeded, InvalidRequest: refused before anything left.
+            ConsentRequired, TokenRejected: above the policy's caps, and nobody agreed to just this.
             OfferGone: another was quicker; nothing was rented.
             AnswerLost: undecided; the lease stays in the journal, and poll_status settles it.
         """
         env = await anyio.to_thread.run_sync(self._environment, request)
-        await self._reconciler.ensure()
-        account = await self._watch.account()
-        offer = await self._offer(request)
-        bid = price_to_pay(offer, request.bid_usd_per_hour)
-        cost = job_cost(offer, request.shape, bid)
-        disk = disk_usd_per_hour(offer.storage_usd_per_gib_month, request.shape.disk_gib)
-        per_hour = UsdPerHour((bid if bid is not None else offer.gpu_usd_per_hour) + disk)
         onstart = bundled.read_text("scripts/onstart.sh")
+        priced = await self._priced(request)
+        offer, bid = priced.offer, priced.bid
+        if priced.over:
+            self._asking.demand(request, priced, consent)
         key = self._connector.public_key()
-        registered = key.split()[1] in {line.split()[1] for line in await self._market.ssh_keys() if " " in line}
-        volume = await self._volume(request)
-        found = self._check(request, offer, bid, account, onstart, key, volume)
-        self._caps.enforce(cost, per_hour)
-        if not registered:
+        volume = priced.volume
+        if key.split()[1] not in {line.split()[1] for line in await self._market.ssh_keys() if " " in line}:
             # A key reaches only instances that are created after it (guides, 2026).
             await self._market.add_ssh_key(key)
         lease = Lease(
@@ -119,8 +104,8 @@ class RentService:
             shape=request.shape,
             offer=offer,
             bid_usd_per_hour=bid,
-            usd_per_hour=per_hour,
-            budget=Usd(cost.total),
+            usd_per_hour=priced.per_hour,
+            budget=Usd(priced.cost.total),
             checkpoint_minutes=request.checkpoint_minutes,
             checkpoint_bytes=None if request.checkpoint_gib is None else int(request.checkpoint_gib * GIB),
             kept_checkpoints=request.kept_checkpoints,
@@ -140,11 +125,27 @@ class RentService:
             bid_usd_per_hour=bid,
             volume=None if volume is None else VolumeMount(id=volume.id, path=VOLUME_MOUNT),
         )
-        intent = self._journal.open_lease(
-            lease, account_id=account.id, request={**order.model_dump(mode="json", exclude={"env", "onstart"})}
-        )
-        self._guard.keep(Stage.RENT, lease.id, found)
+        written = order.model_dump(mode="json", exclude={"env", "onstart"})
+        if priced.over and consent is not None:
+            intent = self._asking.spend(consent, lease, written)
+        else:
+            intent = self._journal.open_lease(lease, account_id=priced.account.id, request=written)
+        self._guard.keep(Stage.RENT, lease.id, priced.found)
         return await self._create(intent, lease, order)
+
+    async def _priced(self, request: RentRequest) -> Priced:
+        """Price the offer as it is now, and hold it against the rules and the caps."""
+        await self._reconciler.ensure()
+        account = await self._watch.account()
+        offer = await self._offer(request)
+        bid = price_to_pay(offer, request.bid_usd_per_hour)
+        cost = job_cost(offer, request.shape, bid)
+        disk = disk_usd_per_hour(offer.storage_usd_per_gib_month, request.shape.disk_gib)
+        per_hour = UsdPerHour((bid if bid is not None else offer.gpu_usd_per_hour) + disk)
+        volume = await self._volume(request)
+        hook, key = bundled.read_text("scripts/onstart.sh"), self._connector.public_key()
+        found = self._check(request, offer, bid, account, hook, key, volume)
+        return Priced(account, offer, bid, cost, per_hour, self._caps.over(cost, per_hour), volume, found)
 
     async def _create(self, intent: Intent, lease: Lease, order: InstanceOrder) -> LeaseRecord:
         try:

@@ -17,7 +17,8 @@ from remote_gpu_trainer.services.account import AccountWatch
 from remote_gpu_trainer.services.guard import Guard
 from remote_gpu_trainer.services.ledger import Ledger
 from remote_gpu_trainer.services.lookup import find_run, instance_of
-from remote_gpu_trainer.services.rent import RentRequest, RentService
+from remote_gpu_trainer.services.rent import RentService
+from remote_gpu_trainer.services.renting import RentRequest
 from remote_gpu_trainer.services.views import RunView
 from remote_gpu_trainer.services.watch import WatchService
 

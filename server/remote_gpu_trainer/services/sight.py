@@ -1,17 +1,18 @@
 """The look before a teardown: what is proven off the machine, and whether the machine still holds just that."""
 
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import anyio.to_thread
 
-from remote_gpu_trainer.domain.artifacts import CopyReceipt, VerificationReport
+from remote_gpu_trainer.domain.artifacts import CopyReceipt, Fingerprint, FingerprintMoment, VerificationReport
 from remote_gpu_trainer.domain.instances import Instance, InstancePhase
 from remote_gpu_trainer.domain.plans import MachineState
 from remote_gpu_trainer.domain.policy import Policy
 from remote_gpu_trainer.domain.runs import LeaseRecord
-from remote_gpu_trainer.errors import HostError, WaitExpired
-from remote_gpu_trainer.ports import Journal
+from remote_gpu_trainer.errors import HostError, WaitExpired, WrongPhase
+from remote_gpu_trainer.ports import Clock, Journal
 from remote_gpu_trainer.services.farside import read_far_side
 from remote_gpu_trainer.services.hosts import HostAccess, read_heartbeat
 from remote_gpu_trainer.services.ledger import Ledger
@@ -20,6 +21,9 @@ from remote_gpu_trainer.services.watch import JOB_ENDED
 from remote_gpu_trainer.transfer.recheck import recheck_local
 
 AT_REST = frozenset({InstancePhase.STOPPED, InstancePhase.EXITED, InstancePhase.PREEMPTED, InstancePhase.SCHEDULING})
+ON_THE_WAY = frozenset({InstancePhase.STOPPING, InstancePhase.REBOOTING})
+STUCK_AFTER = timedelta(minutes=10)
+"""A machine that has been on its way for longer is treated as one that cannot be read."""
 
 
 @dataclass(frozen=True)
@@ -43,16 +47,24 @@ class Sight:
     job_ended: bool
     copy_failed: bool
     held_work: bool
+    at: datetime
+    rests_since: datetime | None
+    """Since when it has been seen at rest without a break; None while it runs."""
+    started_again: datetime | None
+    """When it was started, by anybody, after the copy."""
+    looks: tuple[Fingerprint, ...]
+    """Before and after the copy, as far as the journal knows."""
 
 
 class Looker:
     """Takes that look."""
 
-    def __init__(self, *, journal: Journal, hosts: HostAccess, ledger: Ledger, policy: Policy) -> None:
+    def __init__(self, *, journal: Journal, hosts: HostAccess, ledger: Ledger, policy: Policy, clock: Clock) -> None:
         self._journal = journal
         self._hosts = hosts
         self._ledger = ledger
         self._policy = policy
+        self._clock = clock
 
     async def look(self, record: LeaseRecord) -> Sight:
         """Read the machine, the journal and the local copy.
@@ -61,12 +73,36 @@ class Looker:
             MarketError, HostUnreachable, WrongPhase: the platform could not be read, or shows no such instance.
         """
         instance = await self._hosts.instance(record)
+        return await self._seen(record, instance, None)
+
+    async def instance(self, record: LeaseRecord) -> Instance:
+        """The instance alone, as the platform shows it.
+
+        Raises:
+            MarketError, HostUnreachable, WrongPhase: it does not.
+        """
+        return await self._hosts.instance(record)
+
+    async def at_rest(self, record: LeaseRecord, before: Sight) -> Sight | None:
+        """One cheap look at a machine that was asked to stop; None while it does not rest yet.
+
+        What was read on this disk a moment ago is not read again.
+        """
+        instance = await self._hosts.instance(record)
+        if instance.phase not in AT_REST:
+            return None
+        return await self._seen(record, instance, before)
+
+    async def _seen(self, record: LeaseRecord, instance: Instance, before: Sight | None) -> Sight:
         lease = record.lease.id
         self._ledger.observe(lease, instance)
         copies = self._journal.copies(lease)
         receipt = copies[0] if copies else None
         report = None if receipt is None else self._journal.verification(receipt.copy_id)
-        changes = () if receipt is None else tuple(await anyio.to_thread.run_sync(_recheck, receipt))
+        if before is not None and before.receipt == receipt:
+            changes = before.local_changes
+        else:
+            changes = () if receipt is None else tuple(await anyio.to_thread.run_sync(_recheck, receipt))
         kept = self._kept(record, receipt)
         failures = self._journal.events(lease, kind=COPY_FAILED, limit=1)
         copy_failed = bool(failures) and (receipt is None or failures[0].at > receipt.finished_at)
@@ -76,11 +112,9 @@ class Looker:
             state = str(kept.get("job"))
         ended = record.job is None or state in JOB_ENDED
         digest, files, size = far
-        if machine is MachineState.RUNNING:
-            matches = None if kept is None or digest is None else digest == kept.get("digest")
-        else:
-            # It was not started since the copy, and the trainer had ended by then: nothing could write.
-            matches = True if kept is not None and ended and not self._started_since(record, receipt) else None
+        again = None if receipt is None else self._ledger.started_again(lease, receipt.finished_at)
+        matches = _matches(machine, kept, digest, ended=ended and again is None)
+        resting = machine is MachineState.STOPPED
         return Sight(
             instance=instance,
             machine=machine,
@@ -96,6 +130,10 @@ class Looker:
             job_ended=ended,
             copy_failed=copy_failed,
             held_work=held,
+            at=self._clock.now(),
+            rests_since=self._ledger.phase_since(lease, instance.phase) if resting else None,
+            started_again=again,
+            looks=_looks(kept, receipt),
         )
 
     def _kept(self, record: LeaseRecord, receipt: CopyReceipt | None) -> dict[str, object] | None:
@@ -106,18 +144,18 @@ class Looker:
                 return dict(event.data)
         return None
 
-    def _started_since(self, record: LeaseRecord, receipt: CopyReceipt | None) -> bool:
-        if receipt is None:
-            return True
-        asked = self._ledger.asked_at(record.lease.id, "start")
-        return asked is not None and asked > receipt.finished_at
-
     async def _machine(
         self, record: LeaseRecord, instance: Instance, receipt: CopyReceipt | None
     ) -> tuple[MachineState, tuple[str | None, int, int], tuple[str, ...], str | None]:
         unread: tuple[str | None, int, int] = (None, 0, 0)
         if instance.phase in AT_REST:
             return MachineState.STOPPED, unread, (), None
+        if instance.phase in ON_THE_WAY and not self._stuck(record, instance):
+            raise WrongPhase(
+                f"instance {instance.id} is {instance.phase.value} right now",
+                next_step="poll_status in some seconds, then the same call again",
+                effect="The instance was not destroyed.",
+            )
         if instance.phase is not InstancePhase.RUNNING:
             return MachineState.UNREADABLE, unread, (), None
         try:
@@ -134,11 +172,41 @@ class Looker:
             return MachineState.UNREADABLE, unread, (), None
         return MachineState.RUNNING, (far.digest, far.files, far.bytes), far.writers, state
 
+    def _stuck(self, record: LeaseRecord, instance: Instance) -> bool:
+        since = self._ledger.phase_since(record.lease.id, instance.phase)
+        return since is not None and self._clock.now() - since > STUCK_AFTER
+
     @staticmethod
     def _job_in_words(record: LeaseRecord, state: str | None) -> str:
         if record.job is None:
             return "no job was started"
         return f"job {record.job.job_id} {state}" if state else f"job {record.job.job_id}: its state could not be read"
+
+
+def _matches(machine: MachineState, kept: dict[str, object] | None, digest: str | None, *, ended: bool) -> bool | None:
+    if kept is None or kept.get("before") is None:
+        return None
+    if kept["before"] != kept.get("digest"):
+        return False  # it changed while it was copied
+    if machine is MachineState.RUNNING:
+        return None if digest is None else digest == kept["digest"]
+    # It was not started since the copy, and the trainer had ended by then: nothing could write.
+    return True if ended else None
+
+
+def _looks(kept: dict[str, object] | None, receipt: CopyReceipt | None) -> tuple[Fingerprint, ...]:
+    if kept is None or receipt is None:
+        return ()
+    files, size = int(str(kept.get("files"))), int(str(kept.get("bytes")))
+    moments: tuple[tuple[FingerprintMoment, datetime, object], ...] = (
+        ("before-copy", receipt.started_at, kept.get("before")),
+        ("after-copy", receipt.finished_at, kept.get("digest")),
+    )
+    return tuple(
+        Fingerprint(moment=moment, at=at, digest=digest, files=files, bytes=size)
+        for moment, at, digest in moments
+        if isinstance(digest, str)
+    )
 
 
 def _recheck(receipt: CopyReceipt) -> list[str]:

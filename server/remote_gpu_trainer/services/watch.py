@@ -177,6 +177,8 @@ class WatchService:
 
     @staticmethod
     def _next(phase: RunPhase, diagnosis: Diagnosis) -> str:
+        if phase is RunPhase.DESTROYING:
+            return "destroy again: it looks first, and repeats the delete only under the same unexpired consent"
         if diagnosis.cause is not Cause.NONE:
             return diagnosis.next_step
         match phase:

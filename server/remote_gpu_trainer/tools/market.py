@@ -1,20 +1,37 @@
 """Finding an offer and renting it."""
 
+from dataclasses import dataclass
 from typing import Annotated
 
+from mcp.server.mcpserver import Context
+from mcp.server.mcpserver.resolve import Elicit, Resolve
 from mcp.server.mcpserver.tools import Tool
 from mcp.types import ToolAnnotations
 from pydantic import Field
 
+from remote_gpu_trainer.approval.elicitation import question
+from remote_gpu_trainer.domain.approvals import ApprovalRequest, AssuranceLevel, Channel
+from remote_gpu_trainer.domain.ids import ApprovalId
 from remote_gpu_trainer.domain.offers import JobShape, OfferQuery, RentalType
+from remote_gpu_trainer.domain.plans import RentPlan
 from remote_gpu_trainer.domain.units import GiB, UsdPerHour
 from remote_gpu_trainer.errors import InvalidRequest
 from remote_gpu_trainer.rules.base import Stage
 from remote_gpu_trainer.services.container import Services
-from remote_gpu_trainer.services.rent import NOT_RENTED, RentRequest
+from remote_gpu_trainer.services.renting import NOT_RENTED, HandedOver, RentRequest
 from remote_gpu_trainer.tools import answers
+from remote_gpu_trainer.tools.consent import (
+    NotAsked,
+    Said,
+    TypedName,
+    both_or_neither,
+    demand_agreement,
+    may_ask,
+    was_asked,
+)
 from remote_gpu_trainer.tools.parameters import (
     Acknowledge,
+    ApprovalIdGiven,
     Bid,
     CheckpointMinutes,
     DiskGiB,
@@ -22,9 +39,18 @@ from remote_gpu_trainer.tools.parameters import (
     Hours,
     Rental,
     Resumes,
+    TokenGiven,
 )
 from remote_gpu_trainer.tools.refusals import told
 from remote_gpu_trainer.tools.shapes import made
+
+
+@dataclass(frozen=True)
+class Order:
+    """What is to be rented, and what a person has to agree to first, if anything."""
+
+    request: RentRequest
+    asked: ApprovalRequest | None
 
 
 def tools(services: Services) -> list[Tool]:
@@ -66,28 +92,30 @@ def tools(services: Services) -> list[Tool]:
         bid = None if bid_usd_per_hour is None else UsdPerHour(bid_usd_per_hour)
         return answers.offers(await services.offers.search(query, shape, image=image, bid=bid, keep=limit))
 
-    async def create_instance(
-        name: Annotated[str, Field(description="Short name for the run, e.g. digits")],
+    @told
+    async def the_order(
+        name: str,
         offer_id: int,
-        image: Annotated[str, Field(description="With an explicit tag")],
-        hours: Hours,
-        disk_gib: DiskGiB,
-        rental: Rental = "on-demand",
-        bid_usd_per_hour: Bid = None,
-        checkpoint_minutes: CheckpointMinutes = None,
-        resumes: Resumes = None,
-        upload_gib: Gib = 1.0,
-        download_gib: Gib = 1.0,
-        checkpoint_gib: Annotated[float | None, Field(description="One checkpoint; sizes the disk", ge=0)] = None,
-        kept_checkpoints: Annotated[int, Field(ge=1)] = 2,
-        volume_id: int | None = None,
-        ports: list[str] = [],  # noqa: B006 - read only
-        env: Annotated[dict[str, str], Field(description="No secrets here")] = {},  # noqa: B006 - read only
-        secret_env: Annotated[
-            list[str], Field(description="Names; the server holds the values (RGT_SECRET_<NAME>, keyring)")
-        ] = [],  # noqa: B006 - read only
-        acknowledge: Acknowledge = [],  # noqa: B006 - read only
-    ) -> answers.Runs:
+        image: str,
+        hours: float,
+        disk_gib: float,
+        rental: str,
+        bid_usd_per_hour: float | None,
+        checkpoint_minutes: float | None,
+        resumes: bool | None,
+        upload_gib: float,
+        download_gib: float,
+        checkpoint_gib: float | None,
+        kept_checkpoints: int,
+        volume_id: int | None,
+        ports: list[str],
+        env: dict[str, str],
+        secret_env: list[str],
+        acknowledge: list[str],
+        approval_id: str | None,
+        token: str | None,
+    ) -> Order:
+        both_or_neither(approval_id, token, NOT_RENTED)
         if rental == "on-demand" and bid_usd_per_hour is not None:
             raise InvalidRequest(
                 "a bid on an on-demand rental",
@@ -113,7 +141,52 @@ def tools(services: Services) -> list[Tool]:
             kept_checkpoints=kept_checkpoints,
             volume_id=volume_id,
         )
-        record = await services.rent.rent(request)
+        return Order(request, None if token is not None else await services.rent.ask(request))
+
+    @told
+    async def the_person(ctx: Context, order: Annotated[Order, Resolve(the_order)]) -> Elicit[TypedName] | NotAsked:
+        asked = order.asked
+        if asked is None or not isinstance(asked.plan, RentPlan):
+            return NotAsked()
+        needed = services.settings.policy.level_for("rent", asked.plan.usd_per_hour)
+        return Elicit(question(asked), TypedName) if may_ask(ctx, asked, needed) else NotAsked()
+
+    async def create_instance(
+        name: Annotated[str, Field(description="Short name for the run, e.g. digits")],
+        offer_id: int,
+        image: Annotated[str, Field(description="With an explicit tag")],
+        hours: Hours,
+        disk_gib: DiskGiB,
+        order: Annotated[Order, Resolve(the_order)],
+        said: Annotated[Said, Resolve(the_person)],
+        rental: Rental = "on-demand",
+        bid_usd_per_hour: Bid = None,
+        checkpoint_minutes: CheckpointMinutes = None,
+        resumes: Resumes = None,
+        upload_gib: Gib = 1.0,
+        download_gib: Gib = 1.0,
+        checkpoint_gib: Annotated[float | None, Field(description="One checkpoint; sizes the disk", ge=0)] = None,
+        kept_checkpoints: Annotated[int, Field(ge=1)] = 2,
+        volume_id: int | None = None,
+        ports: list[str] = [],  # noqa: B006 - read only
+        env: Annotated[dict[str, str], Field(description="No secrets here")] = {},  # noqa: B006 - read only
+        secret_env: Annotated[
+            list[str], Field(description="Names; the server holds the values (RGT_SECRET_<NAME>, keyring)")
+        ] = [],  # noqa: B006 - read only
+        acknowledge: Acknowledge = [],  # noqa: B006 - read only
+        approval_id: ApprovalIdGiven = None,
+        token: TokenGiven = None,
+    ) -> answers.Runs:
+        wanted = order.request
+        consent = None if approval_id is None or token is None else HandedOver(ApprovalId(approval_id), token)
+        asked = order.asked
+        if asked is not None and was_asked(said):
+            demand_agreement(services, asked, said)
+            consent = HandedOver(
+                asked.id,
+                services.approvals.approve(asked.id, channel=Channel.ELICITATION, assurance=AssuranceLevel.PERSON),
+            )
+        record = await services.rent.rent(wanted, consent)
         told_of = services.guard.said(Stage.RENT, record.lease.id)
         return answers.runs(await services.watch.status(record.lease.id), told_of)
 

@@ -5,6 +5,8 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 Target = Annotated[str, Field(description="Run name or instance id")]
+ApprovalIdGiven = Annotated[str | None, Field(description="From the plan")]
+TokenGiven = Annotated[str | None, Field(description="What the person read to you; never guess")]
 Acknowledge = Annotated[list[str], Field(description="Rule ids accepted after telling the person, e.g. VAST8")]
 Rental = Literal["on-demand", "interruptible"]
 Bid = Annotated[float | None, Field(description="GPU price per hour for an interruptible", gt=0)]

@@ -114,7 +114,7 @@ The meter starts when it is rented, and stops only when it is destroyed.
 
 ## The statement
 
-- digest: 6dd33cb4a5b29df0034fd488138f2648ab7dfb55b830d992247bc444f843f528
+- digest: fd60ca65afc848f0a8c3171099bbd7733fd7aa69533a9d0d1da8cde66fb53418
 - prepared: 2026-08-01 12:00:00 UTC by remote-gpu-trainer 0.1.0
 - nonce: n1
 """)

@@ -17,7 +17,15 @@ from remote_gpu_trainer.domain.artifacts import (
 from remote_gpu_trainer.domain.ids import CopyId, HostId, InstanceId, LeaseId, MachineId, OfferId, label_of
 from remote_gpu_trainer.domain.instances import InstanceIdentity
 from remote_gpu_trainer.domain.offers import JobShape, Offer, RentalType
-from remote_gpu_trainer.domain.plans import Evidence, Loss, MachineState, ProvenFile, RentPlan, TeardownPlan
+from remote_gpu_trainer.domain.plans import (
+    Evidence,
+    Loss,
+    MachineState,
+    ProvenFile,
+    RentPlan,
+    StandingPlan,
+    TeardownPlan,
+)
 from remote_gpu_trainer.domain.runs import Lease
 from remote_gpu_trainer.domain.units import GiB, Usd, UsdPerGB, UsdPerGiBMonth, UsdPerHour
 
@@ -157,6 +165,34 @@ def a_rent(*, nonce: str = "n1", usd_per_hour: float = 0.25, gpu: str = "1x RTX 
         hours=4,
         total=Usd(4 * usd_per_hour),
         over="$0.25 per hour is above the cap of $0.20 per hour",
+        prepared_at=START,
+        program_version="0.1.0",
+        nonce=nonce,
+    )
+
+
+def a_standing(
+    *,
+    nonce: str = "n1",
+    lease: LeaseId = LEASE,
+    instance: InstanceId = INSTANCE,
+    level: VerificationLevel = VerificationLevel.LOADS,
+    idle: float = 30.0,
+    unsaved: int = 100 << 20,
+) -> StandingPlan:
+    return StandingPlan(
+        account_id=ACCOUNT,
+        instance=InstanceIdentity(id=instance, machine_id=MACHINE, label=label_of(lease), started_at=START),
+        lease=lease,
+        name=lease,
+        least_level=level,
+        off_box=True,
+        idle_minutes=idle,
+        most_unsaved_bytes=unsaved,
+        hours=12.0,
+        usd_per_hour_running=UsdPerHour(0.25),
+        usd_per_hour_stopped=UsdPerHour(0.0067),
+        spent=Usd(1.25),
         prepared_at=START,
         program_version="0.1.0",
         nonce=nonce,

@@ -1,0 +1,78 @@
+"""Asking the person through the client, for every tool that needs them. The model can ask; it cannot agree."""
+
+from mcp.server.elicitation import AcceptedElicitation, DeclinedElicitation, ElicitationResult
+from mcp.server.mcpserver import Context
+from pydantic import BaseModel, Field
+
+from remote_gpu_trainer.approval.elicitation import judge_answer
+from remote_gpu_trainer.approval.refusal import effect_of
+from remote_gpu_trainer.domain.approvals import ApprovalRequest, ApprovalState, AssuranceLevel, Channel
+from remote_gpu_trainer.errors import ConsentDeclined, InvalidRequest
+from remote_gpu_trainer.services.container import Services
+
+
+class TypedName(BaseModel):
+    """What the person types."""
+
+    name: str = Field(description="Type the name exactly to agree; decline to refuse")
+
+
+class NotAsked(BaseModel):
+    """The client was not asked: it cannot ask, a token came along, or the policy wants a stronger channel."""
+
+
+Said = ElicitationResult[TypedName | NotAsked]
+
+
+def may_ask(ctx: Context, request: ApprovalRequest, needed: AssuranceLevel) -> bool:
+    """Whether an answer in the client would be enough, and the client can ask with a form.
+
+    ``elicitation: {}`` is a client of the time before modes, and means forms.
+    """
+    if request.state is not ApprovalState.OPEN or needed is not AssuranceLevel.PERSON:
+        return False
+    capabilities = ctx.client_capabilities
+    elicitation = None if capabilities is None else capabilities.elicitation
+    return elicitation is not None and (elicitation.form is not None or elicitation.url is None)
+
+
+def was_asked(said: Said) -> bool:
+    """Whether the client was asked at all."""
+    return not (isinstance(said, AcceptedElicitation) and isinstance(said.data, NotAsked))
+
+
+def demand_agreement(services: Services, request: ApprovalRequest, said: Said) -> None:
+    """Take anything but the name, typed exactly, for a no, and keep it.
+
+    Raises:
+        ConsentDeclined: it is a no.
+    """
+    match said:
+        case AcceptedElicitation(data=TypedName(name=name)):
+            answer = judge_answer(request, "accept", name)
+        case DeclinedElicitation():
+            answer = judge_answer(request, "decline", None)
+        case _:
+            answer = judge_answer(request, "cancel", None)
+    if not answer.agreed:
+        services.approvals.decline(request.id, channel=Channel.ELICITATION, reason=answer.reason)
+        raise ConsentDeclined(
+            answer.reason,
+            next_step="do not ask again unasked; tell the person what waiting costs",
+            effect=effect_of(request.plan.action),
+            details={"approval_id": request.id},
+        )
+
+
+def both_or_neither(approval_id: str | None, token: str | None, effect: str) -> None:
+    """See that an approval's id and its token come together.
+
+    Raises:
+        InvalidRequest: one came alone.
+    """
+    if (approval_id is None) != (token is None):
+        raise InvalidRequest(
+            "approval_id and token belong together",
+            next_step="pass both, as the person handed them over, or neither to get the plan",
+            effect=effect,
+        )
