@@ -35,13 +35,13 @@ class ForwardClock(SystemClock):
     """The system's clock, which a test can put forward."""
 
     def __init__(self) -> None:
-        self._ahead = timedelta()
+        self.ahead = timedelta()
 
     def now(self) -> datetime:
-        return super().now() + self._ahead
+        return super().now() + self.ahead
 
     def pass_by(self, time: timedelta) -> None:
-        self._ahead += time
+        self.ahead += time
 
 
 @dataclass(frozen=True)
