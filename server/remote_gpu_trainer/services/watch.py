@@ -17,6 +17,7 @@ from remote_gpu_trainer.services.hosts import HostAccess, read_heartbeat
 from remote_gpu_trainer.services.ledger import Ledger, burn
 from remote_gpu_trainer.services.lookup import find_run
 from remote_gpu_trainer.services.reconcile import Reconciler
+from remote_gpu_trainer.services.reminding import ReminderService
 from remote_gpu_trainer.services.views import RunView
 
 MOST_WAIT_S = 600.0
@@ -38,6 +39,7 @@ class WatchService:
         ledger: Ledger,
         reconciler: Reconciler,
         hosts: HostAccess,
+        reminding: ReminderService,
         policy: Policy,
         clock: Clock,
     ) -> None:
@@ -46,6 +48,7 @@ class WatchService:
         self._ledger = ledger
         self._reconciler = reconciler
         self._hosts = hosts
+        self._reminding = reminding
         self._policy = policy
         self._clock = clock
 
@@ -126,6 +129,7 @@ class WatchService:
             stopped_usd_per_day=None if instance.disk_usd_per_hour is None else Usd(instance.disk_usd_per_hour * 24),
             spent_usd=self._ledger.spent(record.lease.id),
             notes=notes,
+            reminders=self._reminding.for_run(record.model_copy(update={"phase": phase}), instance),
         )
 
     def _diagnose(self, record: LeaseRecord, instance: Instance, wait_s: float) -> tuple[Diagnosis, tuple[str, ...]]:
