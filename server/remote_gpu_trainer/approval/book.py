@@ -15,6 +15,8 @@ from remote_gpu_trainer.approval.clockguard import ClockGuard
 from remote_gpu_trainer.approval.grant import grant, grant_signed
 from remote_gpu_trainer.approval.judge import Desk, judge, to_destroy, to_rent
 from remote_gpu_trainer.approval.keyfile import private_key_bytes
+from remote_gpu_trainer.approval.passkey import Passkey
+from remote_gpu_trainer.approval.passkeygrant import grant_by_passkey
 from remote_gpu_trainer.approval.refusal import subject_of
 from remote_gpu_trainer.approval.rows import (
     consent_of,
@@ -156,6 +158,23 @@ class SqliteApprovalBook:
         """
         with self._desk() as desk:
             granted = grant_signed(desk, approval, armored, signers=signers, key=self._key)
+        return _minted(granted)
+
+    def approve_passkey(self, approval: ApprovalId, answer: str, *, known: tuple[Passkey, ...], port: int) -> str:
+        """Mint the token for a passkey's answer over ``statement_of`` the request, at level ``hardware``.
+
+        Args:
+            approval: Which request.
+            answer: The browser's credential as JSON.
+            known: The registered passkeys.
+            port: Where the page is that asked.
+
+        Raises:
+            InvalidRequest: there is no such request.
+            ConsentError: the answer is not accepted, or the request is not open any more.
+        """
+        with self._desk() as desk:
+            granted = grant_by_passkey(desk, approval, answer, known=known, port=port, key=self._key)
         return _minted(granted)
 
     def decline(self, approval: ApprovalId, *, channel: Channel, reason: str) -> None:
