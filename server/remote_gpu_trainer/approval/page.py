@@ -1,42 +1,40 @@
 """The local page: one person, one link, one answer. Served on loopback and opened as ``http://localhost:PORT``."""
 
-import hmac
-import secrets
 from collections.abc import Callable
-from dataclasses import dataclass
-from urllib.parse import parse_qs
+from pathlib import Path
+from typing import Protocol
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, RedirectResponse, Response
+from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
 from remote_gpu_trainer.approval.elicitation import Answer
+from remote_gpu_trainer.approval.pageanswers import HANDLERS, ROUTES
 from remote_gpu_trainer.approval.pageguard import PageGuard
 from remote_gpu_trainer.approval.pageview import message_page, question_page, token_page
+from remote_gpu_trainer.approval.pagevisits import Visit, Visits
+from remote_gpu_trainer.approval.passkey import Passkey, assertion_options
+from remote_gpu_trainer.approval.passkeyfiles import load_passkeys
 from remote_gpu_trainer.approval.refusal import effect_of
 from remote_gpu_trainer.approval.typedname import why_not
 from remote_gpu_trainer.approval.visible import visible
 from remote_gpu_trainer.domain.approvals import ApprovalRequest, ApprovalState, AssuranceLevel, Channel
 from remote_gpu_trainer.domain.ids import ApprovalId
-from remote_gpu_trainer.errors import RgtError
+from remote_gpu_trainer.errors import ConsentError
 from remote_gpu_trainer.ports import ApprovalBook
 
-_COOKIE = "rgt_approval"
-_MAX_FORM = 16_384
 _TRIES = 5
 
 
-@dataclass
-class _Visit:
-    """One link that was handed out, and the browser that opened it first."""
+class PageBook(ApprovalBook, Protocol):
+    """A book that also takes a passkey's answer."""
 
-    once: str
-    session: str | None = None
-    form: str = ""
-    tries: int = 0
+    def approve_passkey(self, approval: ApprovalId, answer: str, *, known: tuple[Passkey, ...], port: int) -> str:
+        """Mint the one token of a request for a passkey's answer, at level ``hardware``."""
+        ...
 
 
 class ApprovalPages:
@@ -45,96 +43,116 @@ class ApprovalPages:
     Args:
         book: Where the requests are.
         port: Where the server listens; the only ``Host`` that is answered is ``localhost:port``.
+        level: What a yes needs. For ``person`` the typed name is enough, for ``hardware`` a passkey signs as well;
+            for the others the page takes a no and says where a yes is given.
+        passkeys: The folder of the registered ones.
         on_answer: Told of each answer. It never gets the token.
     """
 
     def __init__(
-        self, book: ApprovalBook, *, port: int, on_answer: Callable[[ApprovalId, Answer], None] | None = None
+        self,
+        book: PageBook,
+        *,
+        port: int,
+        level: AssuranceLevel = AssuranceLevel.PERSON,
+        passkeys: Path | None = None,
+        on_answer: Callable[[ApprovalId, Answer], None] | None = None,
     ) -> None:
         self._book = book
         self._port = port
+        self._level = level
+        self._passkeys = passkeys
         self._on_answer = on_answer
-        self._visits: dict[str, _Visit] = {}
+        self._visits = Visits(port)
 
     def link(self, approval: ApprovalId) -> str:
         """A fresh address for one request, good for one browser. An older one for it ends."""
-        visit = _Visit(once=secrets.token_urlsafe(32))
-        self._visits[approval] = visit
-        return f"http://localhost:{self._port}/{approval}/open/{visit.once}"
+        return self._visits.link(approval)
 
     def app(self) -> PageGuard:
         """The ASGI application."""
         routes = [
-            Route("/favicon.ico", _no_icon, methods=["GET"]),
+            *ROUTES,
             Route("/{approval}/open/{once}", self._open, methods=["GET"]),
             Route("/{approval}/", self._show, methods=["GET"]),
             Route("/{approval}/answer", self._answer, methods=["POST"]),
         ]
-        handlers = {HTTPException: _failed, RgtError: _refused}
-        return PageGuard(Starlette(routes=routes, exception_handlers=handlers), port=self._port)
+        scripts = self._level is AssuranceLevel.HARDWARE
+        return PageGuard(Starlette(routes=routes, exception_handlers=HANDLERS), port=self._port, scripts=scripts)
 
     async def _open(self, request: Request) -> Response:
-        approval, once = request.path_params["approval"], request.path_params["once"]
-        visit = self._visits.get(approval)
-        if visit is None or not hmac.compare_digest(visit.once.encode(), once.encode()):
-            raise HTTPException(404, "This is no link to an approval.")
-        if visit.session is not None:
-            raise HTTPException(403, "This link was opened already, and it opens once. Ask for a new one.")
-        visit.session, visit.form = secrets.token_urlsafe(32), secrets.token_urlsafe(32)
-        response = RedirectResponse(f"/{approval}/", status_code=303)
-        response.set_cookie(_COOKIE, visit.session, path=f"/{approval}/", httponly=True, samesite="lax")
-        return response
+        return self._visits.open(request.path_params["approval"], request.path_params["once"])
 
     async def _show(self, request: Request) -> Response:
-        visit = self._visit_of(request)
-        known = await run_in_threadpool(self._open_request, ApprovalId(request.path_params["approval"]))
-        return HTMLResponse(question_page(known, form=visit.form, nonce=request.state.nonce))
+        approval = ApprovalId(request.path_params["approval"])
+        visit = self._visits.of(request, approval)
+        return await run_in_threadpool(self._question, approval, visit, request.state.nonce)
 
     async def _answer(self, request: Request) -> Response:
-        visit = self._visit_of(request)
-        fields = await _fields(request)
-        if not hmac.compare_digest(fields.get("form", "").encode(), visit.form.encode()):
-            raise HTTPException(403, "This answer does not come from the page that was shown.")
-        known = await run_in_threadpool(self._open_request, ApprovalId(request.path_params["approval"]))
+        approval = ApprovalId(request.path_params["approval"])
+        visit, fields = await self._visits.answer(request, approval)
         nonce: str = request.state.nonce
         match fields.get("decision"):
             case "refuse":
-                return await run_in_threadpool(self._refuse, known, fields.get("reason", ""), nonce)
+                return await run_in_threadpool(self._refuse, approval, fields.get("reason", ""), nonce)
             case "agree":
-                problem = why_not(fields.get("typed", ""), known.plan.name)
-                if problem is None:
-                    return await run_in_threadpool(self._agree, known, nonce)
-                visit.tries += 1
-                if visit.tries >= _TRIES:
-                    reason = f"the name was not typed exactly in {_TRIES} tries"
-                    return await run_in_threadpool(self._refuse, known, reason, nonce)
-                page = question_page(known, form=visit.form, nonce=nonce, problem=problem)
-                return HTMLResponse(page, status_code=422)
+                return await run_in_threadpool(self._agree, approval, visit, fields, nonce)
             case _:
                 raise HTTPException(400, "This answer is neither a yes nor a no.")
 
-    def _agree(self, known: ApprovalRequest, nonce: str) -> Response:
-        token = self._book.approve(known.id, channel=Channel.PAGE, assurance=AssuranceLevel.PERSON)
-        self._tell(known.id, Answer(agreed=True, reason=""))
-        return HTMLResponse(token_page(known, token, nonce=nonce))
+    def _question(self, approval: ApprovalId, visit: Visit, nonce: str, problem: str | None = None) -> Response:
+        known = self._open_request(approval)
+        hardware = self._level is AssuranceLevel.HARDWARE
+        registered = self._registered() if hardware else ()
+        page = question_page(
+            known,
+            form=visit.form,
+            nonce=nonce,
+            level=self._level,
+            passkey=assertion_options(known, registered) if registered else None,
+            problem=problem,
+        )
+        return HTMLResponse(page, status_code=200 if problem is None else 422)
 
-    def _refuse(self, known: ApprovalRequest, reason: str, nonce: str) -> Response:
+    def _agree(self, approval: ApprovalId, visit: Visit, fields: dict[str, str], nonce: str) -> Response:
+        known = self._open_request(approval)
+        if self._level not in (AssuranceLevel.PERSON, AssuranceLevel.HARDWARE):
+            raise HTTPException(403, f"The policy asks for level {self._level.value}: this page takes only a no.")
+        problem = why_not(fields.get("typed", ""), known.plan.name)
+        if problem is None:
+            try:
+                token = self._mint(approval, fields.get("passkey", ""))
+            except ConsentError as refused:
+                problem = refused.message
+            else:
+                self._tell(approval, Answer(agreed=True, reason=""))
+                return HTMLResponse(token_page(known, token, nonce=nonce))
+        visit.tries += 1
+        if visit.tries >= _TRIES:
+            return self._refuse(
+                approval, f"no full yes was given in {_TRIES} tries, the last one because {problem}", nonce
+            )
+        return self._question(approval, visit, nonce, problem)
+
+    def _mint(self, approval: ApprovalId, passkey: str) -> str:
+        if self._level is AssuranceLevel.HARDWARE:
+            return self._book.approve_passkey(approval, passkey, known=self._registered(), port=self._port)
+        return self._book.approve(approval, channel=Channel.PAGE, assurance=AssuranceLevel.PERSON)
+
+    def _registered(self) -> tuple[Passkey, ...]:
+        return () if self._passkeys is None else load_passkeys(self._passkeys)
+
+    def _refuse(self, approval: ApprovalId, reason: str, nonce: str) -> Response:
+        known = self._open_request(approval)
         told = visible(reason.strip()) or "the person said no and gave no reason"
         self._book.decline(known.id, channel=Channel.PAGE, reason=told)
         self._tell(known.id, Answer(agreed=False, reason=told))
         return HTMLResponse(message_page("Refused", effect_of(known.plan.action), nonce=nonce))
 
     def _tell(self, approval: ApprovalId, answer: Answer) -> None:
-        self._visits.pop(approval, None)
+        self._visits.end(approval)
         if self._on_answer is not None:
             self._on_answer(approval, answer)
-
-    def _visit_of(self, request: Request) -> _Visit:
-        visit = self._visits.get(request.path_params["approval"])
-        given = request.cookies.get(_COOKIE, "")
-        if visit is None or visit.session is None or not hmac.compare_digest(visit.session.encode(), given.encode()):
-            raise HTTPException(403, "This browser did not open the link of this approval.")
-        return visit
 
     def _open_request(self, approval: ApprovalId) -> ApprovalRequest:
         known = self._book.get(approval)
@@ -142,38 +160,3 @@ class ApprovalPages:
             state = "unknown" if known is None else known.state.value
             raise HTTPException(409, f"Approval {approval} is {state}, so there is nothing to decide.")
         return known
-
-
-async def _fields(request: Request) -> dict[str, str]:
-    if request.headers.get("content-type", "").split(";")[0].strip() != "application/x-www-form-urlencoded":
-        raise HTTPException(415, "This is not the form of this page.")
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > _MAX_FORM:
-            raise HTTPException(413, "This form is too long.")
-    try:
-        parsed = parse_qs(body.decode("ascii"), keep_blank_values=True, max_num_fields=8, errors="strict")
-    except ValueError as problem:
-        raise HTTPException(400, "This is not the form of this page.") from problem
-    if any(len(values) != 1 for values in parsed.values()):
-        raise HTTPException(400, "A field stands twice in this form.")
-    return {name: values[0] for name, values in parsed.items()}
-
-
-def _no_icon(_: Request) -> Response:
-    return Response(status_code=204)
-
-
-def _nothing_decided(request: Request, status: int, text: str) -> Response:
-    page = message_page("Nothing was decided here", text, nonce=request.state.nonce)
-    return HTMLResponse(page, status_code=status)
-
-
-def _failed(request: Request, problem: Exception) -> Response:
-    status, text = (problem.status_code, problem.detail) if isinstance(problem, HTTPException) else (500, "It failed.")
-    return _nothing_decided(request, status, text)
-
-
-def _refused(request: Request, problem: Exception) -> Response:
-    return _nothing_decided(request, 409, str(problem))

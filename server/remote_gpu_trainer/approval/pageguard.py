@@ -10,14 +10,20 @@ _FROM_HERE = frozenset({"same-origin", "none"})
 
 
 class PageGuard:
-    """Refuses requests by other names, from other origins and in frames; forbids scripts and foreign assets.
+    """Refuses requests by other names, from other origins and in frames; forbids inline scripts and foreign assets.
 
     A page elsewhere that resolves its own name to 127.0.0.1 sends its own name as ``Host``; a form elsewhere sends its
     own ``Origin``.
+
+    Args:
+        app: What is guarded.
+        port: Where it listens.
+        scripts: Whether our own script file may run, which a passkey needs; without, no script runs at all.
     """
 
-    def __init__(self, app: ASGIApp, *, port: int) -> None:
+    def __init__(self, app: ASGIApp, *, port: int, scripts: bool = False) -> None:
         self._app = app
+        self._scripts = scripts
         self._host = f"localhost:{port}"
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -30,7 +36,7 @@ class PageGuard:
         async def send_guarded(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
-                for name, value in _headers(nonce).items():
+                for name, value in _headers(nonce, self._scripts).items():
                     headers[name] = value
             await send(message)
 
@@ -53,9 +59,11 @@ class PageGuard:
         return None
 
 
-def _headers(nonce: str) -> dict[str, str]:
+def _headers(nonce: str, scripts: bool) -> dict[str, str]:
+    script = f"script-src 'nonce-{nonce}'; " if scripts else ""
     policy = (
-        f"default-src 'none'; style-src 'nonce-{nonce}'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+        f"default-src 'none'; style-src 'nonce-{nonce}'; {script}form-action 'self'; base-uri 'none'; "
+        "frame-ancestors 'none'"
     )
     return {
         "content-security-policy": policy,

@@ -1,6 +1,6 @@
 """Where a person decides. These commands need the journal and a terminal; at level person they need no API key."""
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -9,41 +9,83 @@ import typer
 
 if TYPE_CHECKING:
     from remote_gpu_trainer.approval.book import SqliteApprovalBook
+    from remote_gpu_trainer.approval.elicitation import Answer
+    from remote_gpu_trainer.domain.ids import ApprovalId
     from remote_gpu_trainer.settings import Settings
+
+ENROLMENT_S = 600.0
+"""How long the page that registers a passkey waits."""
 
 
 def approve(
     approval_id: Annotated[str | None, typer.Argument(help="As the plan names it; none lists the open ones.")] = None,
     key: Annotated[Path | None, typer.Option("--key", help="Your security key's handle, where one signs.")] = None,
     web: Annotated[bool, typer.Option("--web", help="Answer on a local page instead of this terminal.")] = False,
+    enroll: Annotated[bool, typer.Option("--enroll", help="Register a passkey on a local page.")] = False,
 ) -> None:
     """Read a plan, and agree or not, at the level that your policy asks.
 
     On a yes the token is shown here once, for you to hand over. With a sealed key, it is unsealed and used here. At
     level console you destroy in the platform's console, and this watches.
     """
-    from remote_gpu_trainer.approval.pageserver import serve_page
-    from remote_gpu_trainer.approval.terminal import controlling_terminal
     from remote_gpu_trainer.cli.deciding import decide
     from remote_gpu_trainer.domain.ids import ApprovalId
 
+    if enroll:
+        _enroll()
+        return
     with _book() as book:
         if approval_id is None:
             _list(book)
             return
         if web:
-            with controlling_terminal() as (_, screen):
-
-                def announce(address: str) -> None:
-                    screen.write(f"Open this address, once, in your own browser:\n\n    {address}\n\n")
-                    screen.flush()
-
-                answer = serve_page(book, ApprovalId(approval_id), announce=announce)
+            answer = _on_page(book, ApprovalId(approval_id))
         else:
             answer = decide(book, ApprovalId(approval_id), _settings(), key_file=key)
     if not answer.agreed:
         typer.echo(f"Not approved: {answer.reason}. Nothing was destroyed.", err=True)
         raise typer.Exit(1)
+
+
+def _on_page(book: "SqliteApprovalBook", approval: "ApprovalId") -> "Answer":
+    from remote_gpu_trainer.approval.pageserver import serve_page
+    from remote_gpu_trainer.approval.passkeyfiles import FOLDER
+    from remote_gpu_trainer.cli.deciding import needed_level
+    from remote_gpu_trainer.domain.approvals import AssuranceLevel
+
+    known, request = _settings(), book.get(approval)
+    level = AssuranceLevel.PERSON if request is None else needed_level(known.policy, request.plan)
+    with _announcing() as announce:
+        return serve_page(book, approval, announce=announce, level=level, passkeys=known.home / FOLDER)
+
+
+def _enroll() -> None:
+    from remote_gpu_trainer.approval.pageserver import serve_enrolment
+    from remote_gpu_trainer.approval.passkeyfiles import FOLDER
+    from remote_gpu_trainer.approval.visible import visible
+    from remote_gpu_trainer.clock import SystemClock
+
+    folder = _settings().home / FOLDER
+    with _announcing() as announce:
+        made = serve_enrolment(folder, clock=SystemClock(), announce=announce, patience_s=ENROLMENT_S)
+    if made is None:
+        typer.echo(f"Nobody registered a passkey within {ENROLMENT_S:.0f} s. Nothing was registered.", err=True)
+        raise typer.Exit(1)
+    typer.echo(f"Registered {visible(made.label)} in {folder}; remove its file there to take that back.")
+
+
+@contextmanager
+def _announcing() -> "Generator[Callable[[str], None]]":
+    """Says an address where only the person reads: on their terminal, never on a pipe."""
+    from remote_gpu_trainer.approval.terminal import controlling_terminal
+
+    with controlling_terminal() as (_, screen):
+
+        def announce(address: str) -> None:
+            screen.write(f"Open this address, once, in your own browser:\n\n    {address}\n\n")
+            screen.flush()
+
+        yield announce
 
 
 def decline(

@@ -233,7 +233,7 @@ def test_an_answer_from_another_origin_is_refused(
         ("form={form}&decision=perhaps", "application/x-www-form-urlencoded", 400),
         ("form={form}", "application/x-www-form-urlencoded", 400),
         ("form={form}&typed=%FF", "application/x-www-form-urlencoded", 400),
-        ("form={form}&reason=" + "x" * 20_000, "application/x-www-form-urlencoded", 413),
+        ("form={form}&reason=" + "x" * 40_000, "application/x-www-form-urlencoded", 413),
         ('{{"decision":"agree"}}', "application/json", 415),
         ("form={form}&decision=agree&typed=digits-k3vq7m", "text/plain", 415),
     ],
