@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import anyio
 from mcp import Client
 from mcp.client.session import ElicitationFnT
 from mcp.types import TextContent
@@ -41,6 +42,13 @@ class MovedClock(SystemClock):
 
     def now(self) -> datetime:
         return super().now() + self.by
+
+
+class HastyClock(MovedClock):
+    """Waits hardly at all, so that what is repeated with patience ends soon."""
+
+    async def sleep(self, seconds: float) -> None:
+        await anyio.sleep(min(seconds, 0.01))
 
 
 @dataclass
