@@ -22,6 +22,7 @@ from remote_gpu_trainer.services.offers import OfferService
 from remote_gpu_trainer.services.planning import Planner
 from remote_gpu_trainer.services.pull import ProofService, PullService
 from remote_gpu_trainer.services.reconcile import Reconciler
+from remote_gpu_trainer.services.reminding import ReminderService
 from remote_gpu_trainer.services.rent import RentService
 from remote_gpu_trainer.services.renting import RentAsking
 from remote_gpu_trainer.services.resume import ResumeService, StateChanger, StoppingService
@@ -67,8 +68,16 @@ def compose(settings: Settings, *, clock: Clock | None = None) -> Services:
     guard = Guard(journal, policy)
     secret_store = SecretStore(settings.secrets)
     caps = Caps(policy, journal, ledger, clock)
+    reminding = ReminderService(journal=journal, approvals=approvals, clock=clock)
     views = WatchService(
-        watch=watch, journal=journal, ledger=ledger, reconciler=reconciler, hosts=hosts, policy=policy, clock=clock
+        watch=watch,
+        journal=journal,
+        ledger=ledger,
+        reconciler=reconciler,
+        hosts=hosts,
+        reminding=reminding,
+        policy=policy,
+        clock=clock,
     )
     rent = RentService(
         market=market,
@@ -151,6 +160,7 @@ def compose(settings: Settings, *, clock: Clock | None = None) -> Services:
             reconciler=reconciler,
             ledger=ledger,
             caps=caps,
+            reminding=reminding,
             policy=policy,
             clock=clock,
         ),

@@ -240,7 +240,7 @@ def test_the_name_alone_is_no_yes_where_the_policy_wants_a_passkey(
     scene: Scene, book: SqliteApprovalBook, asked: ApprovalRequest, passkey: Passkey, tmp_path: Path
 ) -> None:
     keep_passkey(tmp_path / "passkeys", passkey)
-    with PageServer(book, level=AssuranceLevel.HARDWARE, passkeys=tmp_path / "passkeys") as server:
+    with PageServer(book, level_of=lambda plan: AssuranceLevel.HARDWARE, passkeys=tmp_path / "passkeys") as server:
         stranger = Stranger(server, asked, scene.run)
         with stranger.client:
             answer = stranger.agree(form=stranger.open())
@@ -253,7 +253,7 @@ def test_the_name_alone_is_no_yes_where_the_policy_wants_a_passkey(
 def test_the_page_takes_no_yes_where_the_policy_wants_it_elsewhere(
     scene: Scene, book: SqliteApprovalBook, asked: ApprovalRequest, level: AssuranceLevel
 ) -> None:
-    with PageServer(book, level=level) as server:
+    with PageServer(book, level_of=lambda plan: level) as server:
         stranger = Stranger(server, asked, scene.run)
         with stranger.client:
             answer = stranger.agree(form=stranger.open())

@@ -168,7 +168,7 @@ async def test_a_checkpoint_that_is_written_one_second_after_the_yes_keeps_its_m
 
     told = await stage.refused("destroy", target=mine.run, approval_id=approval, token=token)
 
-    assert "[plan_changed]" in told and "copy_out again, verify_local again" in told, told
+    assert "[plan_changed]" in told and "copy_out and verify_local again" in told, told
     assert NOT_DESTROYED in told and mine.there()
     assert "[plan_changed]" not in await stage.refused("destroy", target=mine.run)
     known = stage.services.approvals.get(approval)

@@ -73,7 +73,7 @@ def guarded(tmp_path: Path) -> Iterator[Guarded]:
     folder = tmp_path / "passkeys"
     with (
         SqliteApprovalBook(tmp_path / "journal.db", clock=HandClock()) as book,
-        PageServer(book, level=AssuranceLevel.HARDWARE, passkeys=folder) as server,
+        PageServer(book, level_of=lambda plan: AssuranceLevel.HARDWARE, passkeys=folder) as server,
     ):
         yield Guarded(book, server, folder, tmp_path / "results")
 

@@ -23,10 +23,14 @@ from remote_gpu_trainer.approval.typedname import why_not
 from remote_gpu_trainer.approval.visible import visible
 from remote_gpu_trainer.domain.approvals import ApprovalRequest, ApprovalState, AssuranceLevel, Channel
 from remote_gpu_trainer.domain.ids import ApprovalId
+from remote_gpu_trainer.domain.plans import Plan
 from remote_gpu_trainer.errors import ConsentError
 from remote_gpu_trainer.ports import ApprovalBook
 
 _TRIES = 5
+
+LevelOf = Callable[[Plan], AssuranceLevel]
+"""The least level of a consent to a plan, by the person's policy."""
 
 
 class PageBook(ApprovalBook, Protocol):
@@ -43,9 +47,9 @@ class ApprovalPages:
     Args:
         book: Where the requests are.
         port: Where the server listens; the only ``Host`` that is answered is ``localhost:port``.
-        level: What a yes needs. For ``person`` the typed name is enough, for ``hardware`` a passkey signs as well;
-            for the others the page takes a no and says where a yes is given.
-        passkeys: The folder of the registered ones.
+        level_of: What a yes to a plan needs. For ``person`` the typed name is enough, for ``hardware`` a passkey signs
+            as well; for the others the page takes a no and says where a yes is given.
+        passkeys: The folder of the registered ones; without one no script is served.
         on_answer: Told of each answer. It never gets the token.
     """
 
@@ -54,13 +58,13 @@ class ApprovalPages:
         book: PageBook,
         *,
         port: int,
-        level: AssuranceLevel = AssuranceLevel.PERSON,
+        level_of: LevelOf,
         passkeys: Path | None = None,
         on_answer: Callable[[ApprovalId, Answer], None] | None = None,
     ) -> None:
         self._book = book
         self._port = port
-        self._level = level
+        self._level_of = level_of
         self._passkeys = passkeys
         self._on_answer = on_answer
         self._visits = Visits(port)
@@ -77,7 +81,7 @@ class ApprovalPages:
             Route("/{approval}/", self._show, methods=["GET"]),
             Route("/{approval}/answer", self._answer, methods=["POST"]),
         ]
-        scripts = self._level is AssuranceLevel.HARDWARE
+        scripts = self._passkeys is not None
         return PageGuard(Starlette(routes=routes, exception_handlers=HANDLERS), port=self._port, scripts=scripts)
 
     async def _open(self, request: Request) -> Response:
@@ -102,13 +106,13 @@ class ApprovalPages:
 
     def _question(self, approval: ApprovalId, visit: Visit, nonce: str, problem: str | None = None) -> Response:
         known = self._open_request(approval)
-        hardware = self._level is AssuranceLevel.HARDWARE
-        registered = self._registered() if hardware else ()
+        level = self._level_of(known.plan)
+        registered = self._registered() if level is AssuranceLevel.HARDWARE else ()
         page = question_page(
             known,
             form=visit.form,
             nonce=nonce,
-            level=self._level,
+            level=level,
             passkey=assertion_options(known, registered) if registered else None,
             problem=problem,
         )
@@ -116,12 +120,13 @@ class ApprovalPages:
 
     def _agree(self, approval: ApprovalId, visit: Visit, fields: dict[str, str], nonce: str) -> Response:
         known = self._open_request(approval)
-        if self._level not in (AssuranceLevel.PERSON, AssuranceLevel.HARDWARE):
-            raise HTTPException(403, f"The policy asks for level {self._level.value}: this page takes only a no.")
+        level = self._level_of(known.plan)
+        if level not in (AssuranceLevel.PERSON, AssuranceLevel.HARDWARE):
+            raise HTTPException(403, f"The policy asks for level {level.value}: this page takes only a no.")
         problem = why_not(fields.get("typed", ""), known.plan.name)
         if problem is None:
             try:
-                token = self._mint(approval, fields.get("passkey", ""))
+                token = self._mint(approval, level, fields.get("passkey", ""))
             except ConsentError as refused:
                 problem = refused.message
             else:
@@ -134,8 +139,8 @@ class ApprovalPages:
             )
         return self._question(approval, visit, nonce, problem)
 
-    def _mint(self, approval: ApprovalId, passkey: str) -> str:
-        if self._level is AssuranceLevel.HARDWARE:
+    def _mint(self, approval: ApprovalId, level: AssuranceLevel, passkey: str) -> str:
+        if level is AssuranceLevel.HARDWARE:
             return self._book.approve_passkey(approval, passkey, known=self._registered(), port=self._port)
         return self._book.approve(approval, channel=Channel.PAGE, assurance=AssuranceLevel.PERSON)
 

@@ -12,7 +12,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from remote_gpu_trainer.approval.elicitation import Answer
-from remote_gpu_trainer.approval.page import ApprovalPages, PageBook
+from remote_gpu_trainer.approval.page import ApprovalPages, LevelOf, PageBook
 from remote_gpu_trainer.approval.pageenrol import EnrolPages
 from remote_gpu_trainer.approval.passkey import Passkey
 from remote_gpu_trainer.domain.approvals import ApprovalState, AssuranceLevel
@@ -74,7 +74,7 @@ class PageServer:
     Args:
         book: Where the requests are.
         port: 0 takes a free one.
-        level: What a yes needs.
+        level_of: What a yes to a plan needs.
         passkeys: The folder of the registered ones.
         on_answer: Told of each answer, from the server's thread. It never gets a token.
 
@@ -87,13 +87,13 @@ class PageServer:
         book: PageBook,
         *,
         port: int = 0,
-        level: AssuranceLevel = AssuranceLevel.PERSON,
+        level_of: LevelOf = lambda plan: AssuranceLevel.PERSON,
         passkeys: Path | None = None,
         on_answer: Callable[[ApprovalId, Answer], None] | None = None,
     ) -> None:
         self._server = LoopbackServer(port=port)
         self.port = self._server.port
-        self._pages = ApprovalPages(book, port=self.port, level=level, passkeys=passkeys, on_answer=on_answer)
+        self._pages = ApprovalPages(book, port=self.port, level_of=level_of, passkeys=passkeys, on_answer=on_answer)
 
     def link(self, approval: ApprovalId) -> str:
         """A fresh address for one request, good for one browser."""
@@ -115,7 +115,7 @@ def serve_page(
     *,
     announce: Callable[[str], None],
     port: int = 0,
-    level: AssuranceLevel = AssuranceLevel.PERSON,
+    level_of: LevelOf = lambda plan: AssuranceLevel.PERSON,
     passkeys: Path | None = None,
 ) -> Answer:
     """Serve the page of one request until it is answered, here or elsewhere, or ends.
@@ -125,7 +125,7 @@ def serve_page(
         approval: Which.
         announce: Told the one-time address, to open a browser or to print it where only the person reads.
         port: 0 takes a free one.
-        level: What a yes needs.
+        level_of: What a yes to a plan needs.
         passkeys: The folder of the registered ones.
 
     Raises:
@@ -138,7 +138,7 @@ def serve_page(
         answers.append(answer)
         answered.set()
 
-    with PageServer(book, port=port, level=level, passkeys=passkeys, on_answer=keep) as server:
+    with PageServer(book, port=port, level_of=level_of, passkeys=passkeys, on_answer=keep) as server:
         announce(server.link(approval))
         while not answered.wait(_LOOK_EVERY_S):
             known = book.get(approval)

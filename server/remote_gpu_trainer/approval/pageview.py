@@ -26,7 +26,7 @@ from remote_gpu_trainer.domain.units import show_bytes, show_usd
 _SHOWN_BETTER = ("What will be lost", "What is saved")
 """Sections whose lists are also drawn as rows and as a tree."""
 
-_VERBS = {"destroy": "Destroy", "rent": "Rent"}
+_VERBS = {"destroy": "Destroy", "rent": "Rent", "preapprove": "Agree beforehand to destroy"}
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,10 @@ def question_page(
 
 
 def token_page(request: ApprovalRequest, token: str, *, nonce: str) -> str:
-    """The one page that ever shows a token."""
+    """The one page that ever shows a token. A yes that was given beforehand is used by the server and shows none."""
+    if request.plan.action == "preapprove":
+        until = f"It holds until {when(request.expires_at)}, for one use. To take it back: rgt decline {request.id}"
+        return message_page(f"Agreed beforehand, for {visible(request.plan.name)}", until, nonce=nonce)
     return _template("answer.html").render(
         nonce=nonce,
         heading=f"Approved: {_VERBS[request.plan.action].lower()} {visible(request.plan.name)}",

@@ -10,7 +10,9 @@ import typer
 if TYPE_CHECKING:
     from remote_gpu_trainer.approval.book import SqliteApprovalBook
     from remote_gpu_trainer.approval.elicitation import Answer
+    from remote_gpu_trainer.domain.approvals import AssuranceLevel
     from remote_gpu_trainer.domain.ids import ApprovalId
+    from remote_gpu_trainer.domain.plans import Plan
     from remote_gpu_trainer.settings import Settings
 
 ENROLMENT_S = 600.0
@@ -48,14 +50,24 @@ def approve(
 
 
 def _on_page(book: "SqliteApprovalBook", approval: "ApprovalId") -> "Answer":
+    from remote_gpu_trainer.approval.anchors import SEALED_FILE
     from remote_gpu_trainer.approval.pageserver import serve_page
     from remote_gpu_trainer.approval.passkeyfiles import FOLDER
-    from remote_gpu_trainer.cli.deciding import needed_level
+    from remote_gpu_trainer.cli.deciding import needed_level, refuse_where_it_cannot_be
+    from remote_gpu_trainer.domain.approvals import AssuranceLevel
 
     known, request = _settings(), book.get(approval)
-    level = known.policy.approval_level if request is None else needed_level(known.policy, request.plan)
+
+    def level_of(plan: "Plan") -> "AssuranceLevel":
+        level = needed_level(known.policy, plan)
+        # What destroys is unsealed in a terminal, whatever signs; the page would hand out a token that nobody can use.
+        sealed = level is AssuranceLevel.HARDWARE and (known.home / SEALED_FILE).exists()
+        return AssuranceLevel.SEALED if sealed else level
+
+    if request is not None:
+        refuse_where_it_cannot_be(request, level_of(request.plan))
     with _announcing() as announce:
-        return serve_page(book, approval, announce=announce, level=level, passkeys=known.home / FOLDER)
+        return serve_page(book, approval, announce=announce, level_of=level_of, passkeys=known.home / FOLDER)
 
 
 def _enroll() -> None:

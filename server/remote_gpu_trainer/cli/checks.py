@@ -23,10 +23,25 @@ def check(file: Annotated[Path | None, typer.Argument(help="None checks the one 
         raise ConfigError(f"{file} does not exist", effect="Nothing was checked.")
     policy = load_policy(place)
     typer.echo(f"{place}: {'good' if place.exists() else 'not there, so the defaults hold'}")
+    total = "" if policy.max_usd_total is None else f", ${policy.max_usd_total:g} in all (never asked about)"
     typer.echo(
         f"at most ${policy.max_usd_per_hour:g} an hour, ${policy.max_usd_per_run:g} a run, "
-        f"${policy.max_usd_per_day:g} a day, {policy.max_instances} instances; consent: {policy.approval_level.value}"
+        f"${policy.max_usd_per_day:g} a day{total}, {policy.max_instances} instances; above the first three a person "
+        f"is {'asked' if policy.over_caps == 'ask' else 'not asked: it is refused'}"
     )
+    typer.echo(f"consent to destroy: level {policy.approval_level.value}")
+    for rule in policy.approval:
+        typer.echo(f"consent to {rule.action} above ${rule.above_usd_per_hour:g} an hour: level {rule.level.value}")
+
+
+@policy_app.command("schema")
+def schema() -> None:
+    """Print the JSON Schema of policy.toml, every key with its default and meaning."""
+    import json
+
+    from remote_gpu_trainer.domain.policy import Policy
+
+    typer.echo(json.dumps(Policy.model_json_schema(), indent=2))
 
 
 @policy_app.command("show")

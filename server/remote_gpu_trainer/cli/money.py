@@ -38,7 +38,11 @@ def status(
             f"${one.spent_usd:.4f}",
             one.next_step,
         )
-    Console().print(table if views.runs else "No run is held.")
+    console = Console()
+    console.print(table if views.runs else "No run is held.")
+    for one in views.runs:
+        for note in one.notes:
+            console.print(f"{one.run}: {note}", markup=False)
 
 
 def spend(as_json: AsJson = False) -> None:
@@ -61,11 +65,16 @@ def spend(as_json: AsJson = False) -> None:
     )
     table = Table("run", "phase", "spent", "$/h now", "work at risk")
     for one in money.runs:
-        risk = "-" if one.work_at_risk_minutes is None else f"{one.work_at_risk_minutes:.0f} min"
+        risk = "-"
+        if one.work_at_risk_minutes is not None:
+            risk = f"{one.work_at_risk_minutes:.0f} min, ${one.work_at_risk_usd or 0.0:.2f}"
         price = "?" if one.usd_per_hour_now is None else f"{one.usd_per_hour_now:.4f}"
         table.add_row(one.run, one.phase, f"${one.spent_usd:.4f}", price, risk)
     if money.runs:
         console.print(table)
+    console.print(money.comparison, markup=False)
+    for reminder in money.reminders:
+        console.print(f"due: {reminder}", markup=False)
     for line in (*money.volumes, *money.orphans):
         console.print(f"also bills: {line}", markup=False)
 

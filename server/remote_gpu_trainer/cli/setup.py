@@ -5,31 +5,11 @@ import shutil
 import sqlite3
 import stat
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from remote_gpu_trainer.app import journal_file
-from remote_gpu_trainer.domain.approvals import AssuranceLevel
+from remote_gpu_trainer.cli.assurance import SetupFinding, assurance
 from remote_gpu_trainer.settings import POLICY_FILE, Settings
-
-
-@dataclass(frozen=True)
-class SetupFinding:
-    """One fact about the installation."""
-
-    text: str
-    bad: bool = False
-
-
-_STOPS = {
-    AssuranceLevel.PERSON: (
-        "consent level person: stops a model that has only these tools; a model that also has a shell as your user can "
-        "imitate you. To raise it: approval_level in policy.toml, see references/approvals.md"
-    ),
-    AssuranceLevel.SEALED: "consent level sealed: the destroying key must be unsealed with your passphrase",
-    AssuranceLevel.HARDWARE: "consent level hardware: a security key, with touch and verification",
-    AssuranceLevel.CONSOLE: "consent level console: this program destroys nothing; you do, in the platform's console",
-}
 
 
 def findings(settings: Settings) -> Iterator[SetupFinding]:
@@ -39,20 +19,18 @@ def findings(settings: Settings) -> Iterator[SetupFinding]:
     if settings.api_key is None:
         yield SetupFinding(f"no API key: {settings.key_source}. `rgt demo` needs none", bad=True)
     else:
-        yield SetupFinding(f"API key from {settings.key_source}; whoever runs as this user can read it")
+        yield SetupFinding(f"API key from {settings.key_source}")
     if settings.keys_differ:
         yield SetupFinding(f"VAST_API_KEY and {settings.key_file} hold different keys; the variable wins", bad=True)
     if settings.key_file.exists() and _others_read(settings.key_file):
         yield SetupFinding(f"{settings.key_file} can be read by other users: chmod 600 it", bad=True)
     policy = settings.home / POLICY_FILE
     yield SetupFinding(f"policy {policy}{'' if policy.exists() else ' is not there: the defaults hold'}")
-    if policy.exists() and os.access(policy, os.W_OK):
-        yield SetupFinding("policy.toml can be written by this user, so also by an agent that has a shell")
     yield _journal(journal_file(settings.home))
     for program, use in (("ssh", "host keys"), ("rsync", "the machine-level copy of a stopped instance")):
         found = shutil.which(program)
         yield SetupFinding(f"{program}: {found or f'not installed; only {use} would use it'}")
-    yield SetupFinding(_STOPS[settings.policy.approval_level])
+    yield from assurance(settings, os.environ)
 
 
 def _others_read(file: Path) -> bool:

@@ -2,7 +2,7 @@
 
 from typing import Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from remote_gpu_trainer.domain.approvals import AssuranceLevel
 from remote_gpu_trainer.domain.artifacts import digest_of
@@ -13,6 +13,8 @@ from remote_gpu_trainer.domain.values import Value
 class LevelRule(Value):
     """A level for one action from a price on: ``[[approval]]`` in policy.toml."""
 
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
     action: Literal["destroy", "rent"]
     above_usd_per_hour: UsdPerHour = Field(default=UsdPerHour(0.0), ge=0)
     """It holds where the machine costs more than this while running, and where its price is not known."""
@@ -21,6 +23,8 @@ class LevelRule(Value):
 
 class Policy(Value):
     """Caps and duties. The defaults hold when there is no policy.toml."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
 
     max_usd_per_hour: UsdPerHour = Field(default=UsdPerHour(1.0), gt=0)
     """Per instance, GPU and disk."""

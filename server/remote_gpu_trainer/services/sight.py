@@ -22,6 +22,8 @@ from remote_gpu_trainer.transfer.recheck import recheck_local
 
 AT_REST = frozenset({InstancePhase.STOPPED, InstancePhase.EXITED, InstancePhase.PREEMPTED, InstancePhase.SCHEDULING})
 ON_THE_WAY = frozenset({InstancePhase.STOPPING, InstancePhase.REBOOTING})
+SAME = "far-side.same"
+"""Event: the running machine was read, and holds exactly the copy."""
 STUCK_AFTER = timedelta(minutes=10)
 """A machine that has been on its way for longer is treated as one that cannot be read."""
 
@@ -112,8 +114,10 @@ class Looker:
             state = str(kept.get("job"))
         ended = record.job is None or state in JOB_ENDED
         digest, files, size = far
-        again = None if receipt is None else self._ledger.started_again(lease, receipt.finished_at)
+        again = None if receipt is None else self._ledger.started_again(lease, self._same_until(record, receipt))
         matches = _matches(machine, kept, digest, ended=ended and again is None)
+        if receipt is not None and machine is MachineState.RUNNING and matches and ended and not writers:
+            self._journal.record(SAME, lease, {"copy_id": receipt.copy_id, "digest": digest})
         resting = machine is MachineState.STOPPED
         return Sight(
             instance=instance,
@@ -171,6 +175,11 @@ class Looker:
         except (HostError, WaitExpired):
             return MachineState.UNREADABLE, unread, (), None
         return MachineState.RUNNING, (far.digest, far.files, far.bytes), far.writers, state
+
+    def _same_until(self, record: LeaseRecord, receipt: CopyReceipt) -> datetime:
+        """Until when the machine was last seen to hold just the copy, its trainer ended and nothing open."""
+        seen = [e.at for e in self._journal.events(record.lease.id, kind=SAME) if e.data["copy_id"] == receipt.copy_id]
+        return max([receipt.finished_at, *seen])
 
     def _stuck(self, record: LeaseRecord, instance: Instance) -> bool:
         since = self._ledger.phase_since(record.lease.id, instance.phase)

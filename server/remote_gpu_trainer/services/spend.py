@@ -17,6 +17,7 @@ from remote_gpu_trainer.services.account import AccountWatch
 from remote_gpu_trainer.services.caps import Caps
 from remote_gpu_trainer.services.ledger import Ledger, burn
 from remote_gpu_trainer.services.reconcile import Reconciler
+from remote_gpu_trainer.services.reminding import ReminderService
 from remote_gpu_trainer.services.views import RunCost, SpendReport
 
 
@@ -32,6 +33,7 @@ class SpendService:
         reconciler: Reconciler,
         ledger: Ledger,
         caps: Caps,
+        reminding: ReminderService,
         policy: Policy,
         clock: Clock,
     ) -> None:
@@ -41,6 +43,7 @@ class SpendService:
         self._reconciler = reconciler
         self._ledger = ledger
         self._caps = caps
+        self._reminding = reminding
         self._policy = policy
         self._clock = clock
 
@@ -68,19 +71,25 @@ class SpendService:
             unproven=tuple(one.lease.id for one in held if self._proven_at(one) is None),
         )
         today = self._caps.spent_today()
+        runway = account.credit / total if total > 0 else None
+        midnight = (now - timedelta(hours=24)).replace(hour=0, minute=0, second=0, microsecond=0)
+        due = [self._reminding.for_run(one, rows[one.instance_id]) for one in held if one.instance_id in rows]
         return SpendReport(
             at=now,
             credit_usd=account.credit,
             burn_usd_per_hour=total,
             burn_complete=inventory.complete and volumes is not None and None not in prices,
-            runway_hours=account.credit / total if total > 0 else None,
+            runway_hours=runway,
             runs=tuple(self._cost(one, rows.get(one.instance_id), now) for one in records),
             stopped_but_billing=_at_rest(held, inventory),
             volumes=volumes or (),
             orphans=self._reconciler.orphans(inventory),
             spent_today_usd=today,
             left_today_usd=Usd(max(self._policy.max_usd_per_day - today, 0.0)),
-            platform_charges_usd=await self._charges(now),
+            platform_charges_usd=await self._charges(midnight),
+            compared_since=midnight,
+            journal_estimate_usd=Usd(sum(self._ledger.spent(one.lease.id, since=midnight) for one in records)),
+            reminders=(*self._reminding.for_credit(account.credit, runway), *(text for one in due for text in one)),
             findings=tuple(check(Stage.SPEND, facts, waived=self._policy.waive)),
         )
 
@@ -102,7 +111,8 @@ class SpendService:
         for receipt in self._journal.copies(record.lease.id):
             report = self._journal.verification(receipt.copy_id)
             if report is not None and report.passed:
-                return receipt.finished_at
+                # What was written while it was copied is not surely in it.
+                return receipt.started_at
         return None
 
     async def _volumes(self) -> tuple[Volume, ...] | None:
@@ -111,9 +121,9 @@ class SpendService:
         except MarketError:
             return None
 
-    async def _charges(self, now: datetime) -> Usd | None:
+    async def _charges(self, since: datetime) -> Usd | None:
         try:
-            return Usd(sum(one.amount for one in await self._market.charges(now - timedelta(hours=24))))
+            return Usd(sum(one.amount for one in await self._market.charges(since)))
         except MarketError:
             return None
 

@@ -15,12 +15,12 @@ from remote_gpu_trainer.services.ending import ENOUGH, Ending
 from remote_gpu_trainer.services.intents import CONSENT_UNTIL, consent_until
 from remote_gpu_trainer.services.lookup import find_run, instance_of
 from remote_gpu_trainer.services.planning import NOT_DESTROYED, Planner, differences
+from remote_gpu_trainer.services.reminding import PLANNED
 from remote_gpu_trainer.services.resume import StateChanger
 from remote_gpu_trainer.services.sight import Looker, Sight
 from remote_gpu_trainer.services.standing import StandingService
 from remote_gpu_trainer.services.views import TeardownOutcome
 
-PLANNED = "teardown.planned"
 FIRST_PAUSE_S = 0.1
 LONGEST_PAUSE_S = 2.0
 MOST_REST_LOOKS = 30

@@ -57,6 +57,8 @@ class RunView(Value):
     """By the journal's meter."""
     findings: tuple[Finding, ...] = ()
     notes: tuple[str, ...] = ()
+    reminders: tuple[str, ...] = ()
+    """What is due because nobody has decided, or because the contract ends."""
 
 
 class LogView(Value):
@@ -120,8 +122,26 @@ class SpendReport(Value):
     spent_today_usd: Usd
     left_today_usd: Usd
     platform_charges_usd: Usd | None
-    """The platform's own bill over the last 24 hours; None when it could not be read."""
+    """The platform's own bill since ``compared_since``; None when it could not be read."""
+    compared_since: datetime
+    """Midnight UTC before the last 24 hours: the platform bills by the day."""
+    journal_estimate_usd: Usd
+    """By the journal's meter over the same time."""
+    reminders: tuple[str, ...] = ()
     findings: tuple[Finding, ...] = ()
+
+    @property
+    def comparison(self) -> str:
+        """What we counted against what the platform billed, in one sentence."""
+        since = f"{self.compared_since:%Y-%m-%d %H:%M} UTC"
+        ours, theirs = self.journal_estimate_usd, self.platform_charges_usd
+        if theirs is None:
+            return f"since {since} the journal counts ${ours:.4f}; the platform's bill could not be read"
+        return (
+            f"since {since} the journal counts ${ours:.4f} and the platform has billed ${theirs:.4f}: "
+            f"${abs(theirs - ours):.4f} {'more' if theirs >= ours else 'less'} (its bill lags, and "
+            "holds bytes and what is not ours)"
+        )
 
 
 class ReconcileReport(Value):

@@ -19,6 +19,7 @@ from remote_gpu_trainer.services.hosts import HostAccess, read_heartbeat
 from remote_gpu_trainer.services.ledger import Ledger, burn
 from remote_gpu_trainer.services.lookup import find_run
 from remote_gpu_trainer.services.reconcile import Reconciler
+from remote_gpu_trainer.services.reminding import ReminderService
 from remote_gpu_trainer.services.views import RunView
 
 MOST_WAIT_S = 600.0
@@ -40,6 +41,7 @@ class WatchService:
         ledger: Ledger,
         reconciler: Reconciler,
         hosts: HostAccess,
+        reminding: ReminderService,
         policy: Policy,
         clock: Clock,
     ) -> None:
@@ -48,6 +50,7 @@ class WatchService:
         self._ledger = ledger
         self._reconciler = reconciler
         self._hosts = hosts
+        self._reminding = reminding
         self._policy = policy
         self._clock = clock
 
@@ -133,6 +136,7 @@ class WatchService:
             spent_usd=self._ledger.spent(record.lease.id),
             findings=findings,
             notes=notes,
+            reminders=self._reminding.for_run(record.model_copy(update={"phase": phase}), instance),
         )
 
     def _diagnose(

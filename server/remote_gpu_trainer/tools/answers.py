@@ -194,7 +194,10 @@ class Spend(Answer):
     runway_hours: float | None
     spent_today_usd: float
     left_today_usd: float
-    platform_charges_24h_usd: float | None
+    platform_charges_usd: float | None
+    comparison: str
+    """The journal's estimate against the platform's bill, and the difference."""
+    reminders: list[str]
     runs: list[Cost]
     stopped_but_billing: list[str]
     volumes: list[str]
@@ -283,7 +286,7 @@ def run(view: RunView, told: Iterable[Finding] = ()) -> Run:
         stopped_usd_per_day=view.stopped_usd_per_day,
         spent_usd=round(view.spent_usd, 6),
         findings=warned((*told, *view.findings)),
-        notes=list(view.notes),
+        notes=[*view.reminders, *view.notes],
         untrusted=None if not view.message else fenced([view.message], source="the platform's status message"),
     )
 
@@ -379,7 +382,9 @@ def spend(report: SpendReport) -> Spend:
         runway_hours=report.runway_hours,
         spent_today_usd=round(report.spent_today_usd, 6),
         left_today_usd=round(report.left_today_usd, 6),
-        platform_charges_24h_usd=report.platform_charges_usd,
+        platform_charges_usd=report.platform_charges_usd,
+        comparison=report.comparison,
+        reminders=list(report.reminders),
         runs=[
             Cost(
                 run=one.lease,

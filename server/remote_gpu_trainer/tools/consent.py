@@ -10,6 +10,9 @@ from remote_gpu_trainer.domain.approvals import ApprovalRequest, ApprovalState, 
 from remote_gpu_trainer.errors import ConsentDeclined, InvalidRequest
 from remote_gpu_trainer.services.container import Services
 
+CLIENT_SEEN = "client.seen"
+"""Event: how the client can ask."""
+
 
 class TypedName(BaseModel):
     """What the person types."""
@@ -34,6 +37,19 @@ def may_ask(ctx: Context, request: ApprovalRequest, needed: AssuranceLevel) -> b
     capabilities = ctx.client_capabilities
     elicitation = None if capabilities is None else capabilities.elicitation
     return elicitation is not None and (elicitation.form is not None or elicitation.url is None)
+
+
+def note_client(services: Services, ctx: Context) -> None:
+    """Keep how the connected client can ask, for ``rgt doctor``; once per change."""
+    capabilities = ctx.client_capabilities
+    elicitation = None if capabilities is None else capabilities.elicitation
+    how = "none"
+    if elicitation is not None:
+        modes = [name for name, mode in (("form", elicitation.form), ("url", elicitation.url)) if mode is not None]
+        how = "+".join(modes) or "form"
+    last = services.journal.events(kind=CLIENT_SEEN, limit=1)
+    if not last or last[0].data.get("elicitation") != how:
+        services.journal.record(CLIENT_SEEN, None, {"elicitation": how})
 
 
 def was_asked(said: Said) -> bool:

@@ -24,6 +24,7 @@ from remote_gpu_trainer.tools.consent import (
     both_or_neither,
     demand_agreement,
     may_ask,
+    note_client,
     was_asked,
 )
 from remote_gpu_trainer.tools.parameters import ApprovalIdGiven, Target, TokenGiven
@@ -52,6 +53,7 @@ def tools(services: Services) -> list[Tool]:
 
     @told
     async def the_person(ctx: Context, asked: Annotated[Asked, Resolve(the_plan)]) -> Elicit[TypedName] | NotAsked:
+        note_client(services, ctx)
         request = asked.request
         if request is None or not may_ask(ctx, request, services.teardown.level_of(request)):
             return NotAsked()

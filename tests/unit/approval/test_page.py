@@ -18,7 +18,7 @@ from remote_gpu_trainer.domain.approvals import ApprovalRequest, ApprovalState, 
 from remote_gpu_trainer.domain.ids import ApprovalId
 from remote_gpu_trainer.domain.plans import Loss
 from remote_gpu_trainer.errors import ConfigError
-from tests.unit.database.builders import LEASE, HandClock, a_rent, a_teardown
+from tests.unit.database.builders import LEASE, HandClock, a_rent, a_standing, a_teardown
 
 TOKEN = re.compile(r"(?:[0-9A-Z]{4}-){6}[0-9A-Z]{4}")
 
@@ -307,6 +307,19 @@ def test_nothing_from_the_machine_comes_alive(server: PageServer, browser: Brows
         assert not {"script", "img", "b", "iframe"} & {tag for tag, _ in page.tags}
         assert [link["href"] for link in page.attributes("a")] == ["#decision"]
         assert any("<script>alert(1)</script>" in words for words in page.words)
+
+
+def test_a_yes_that_is_given_beforehand_shows_no_token(
+    server: PageServer, browser: Browser, book: SqliteApprovalBook
+) -> None:
+    asked = book.request(a_standing(), ttl_s=900)
+    browser.open(server.link(asked.id))
+    assert "Agree beforehand to destroy" in browser.page
+    page = browser.answer(asked.id, decision="agree", typed=asked.plan.name)
+    assert "Agreed beforehand" in page.text and f"rgt decline {asked.id}" in page.text
+    assert not TOKEN.search(page.text)
+    known = book.get(asked.id)
+    assert known is not None and known.state is ApprovalState.APPROVED
 
 
 def test_an_expired_question_is_not_answered(
