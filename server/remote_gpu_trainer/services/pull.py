@@ -16,7 +16,7 @@ from remote_gpu_trainer.rules.base import Stage
 from remote_gpu_trainer.rules.facts import CopyFacts
 from remote_gpu_trainer.services.farside import limits_of, manifest_script, read_far_side
 from remote_gpu_trainer.services.guard import Guard
-from remote_gpu_trainer.services.hosts import HostAccess, read_heartbeat
+from remote_gpu_trainer.services.hosts import HostAccess
 from remote_gpu_trainer.services.ledger import Ledger
 from remote_gpu_trainer.services.lookup import find_run
 from remote_gpu_trainer.transfer.limits import ProgressSink
@@ -100,6 +100,7 @@ class PullService:
                 clock=self._clock,
                 progress=progress,
                 before=before,
+                data_disk=self._hosts.layout.data,
             )
             host = await self._hosts.open(record)
             try:
@@ -117,7 +118,7 @@ class PullService:
 
     async def _keep_far_side(self, record: LeaseRecord, receipt: CopyReceipt, host: RemoteHost) -> None:
         far = await read_far_side(host, receipt.roots, self._policy)
-        beat, _ = await read_heartbeat(host)
+        beat, _ = await self._hosts.heartbeat(host)
         self._journal.record(
             FAR_SIDE,
             record.lease.id,

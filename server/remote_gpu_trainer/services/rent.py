@@ -24,12 +24,12 @@ from remote_gpu_trainer.secretstore import SecretStore
 from remote_gpu_trainer.services.account import AccountWatch
 from remote_gpu_trainer.services.caps import Caps
 from remote_gpu_trainer.services.guard import Guard
+from remote_gpu_trainer.services.layout import boot_script, layout_of
 from remote_gpu_trainer.services.ledger import Ledger
 from remote_gpu_trainer.services.offers import price_to_pay
 from remote_gpu_trainer.services.reconcile import Reconciler
 
 NOT_RENTED = "Nothing was rented."
-VOLUME_MOUNT = "/workspace/volume"
 LOOKS_AFTER_LOSS = 6
 SECONDS_BETWEEN_LOOKS = 5.0
 
@@ -103,7 +103,7 @@ class RentService:
         cost = job_cost(offer, request.shape, bid)
         disk = disk_usd_per_hour(offer.storage_usd_per_gib_month, request.shape.disk_gib)
         per_hour = UsdPerHour((bid if bid is not None else offer.gpu_usd_per_hour) + disk)
-        onstart = bundled.read_text("scripts/onstart.sh")
+        onstart = boot_script(self._platform, bundled.read_text("scripts/onstart.sh"))
         key = self._connector.public_key()
         registered = key.split()[1] in {line.split()[1] for line in await self._market.ssh_keys() if " " in line}
         volume = await self._volume(request)
@@ -138,7 +138,7 @@ class RentService:
             env=env,
             ports=request.ports,
             bid_usd_per_hour=bid,
-            volume=None if volume is None else VolumeMount(id=volume.id, path=VOLUME_MOUNT),
+            volume=None if volume is None else VolumeMount(id=volume.id, path=layout_of(self._platform).volume),
         )
         intent = self._journal.open_lease(
             lease, account_id=account.id, request={**order.model_dump(mode="json", exclude={"env", "onstart"})}
@@ -247,7 +247,7 @@ class RentService:
             cancel_unavailable=True,
             checkpoint_minutes=request.checkpoint_minutes,
             resumes=request.resumes,
-            has_boot_hook=True,
+            has_boot_hook=bool(self._platform.boot_hook),
             onstart=onstart,
             env=request.env,
             secret_names=request.secret_names,
@@ -302,7 +302,9 @@ class RentService:
                 "keyring with `rgt secret set <NAME>`; do not take the value yourself",
                 effect=NOT_RENTED,
             )
-        return {**request.env, **{name: value for name, value in values.items() if value is not None}}
+        # The hub's cache on the small root is what fills disks first (VAST10); the caller's own word wins.
+        usual = {"HF_HOME": self._platform.hub_cache}
+        return {**usual, **request.env, **{name: value for name, value in values.items() if value is not None}}
 
     def _record(self, lease: LeaseId) -> LeaseRecord:
         record = self._journal.lease(lease)
