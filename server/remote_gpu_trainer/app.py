@@ -17,6 +17,7 @@ from remote_gpu_trainer.services.ending import Ending
 from remote_gpu_trainer.services.guard import Guard
 from remote_gpu_trainer.services.hosts import HostAccess
 from remote_gpu_trainer.services.jobs import JobService
+from remote_gpu_trainer.services.layout import layout_of
 from remote_gpu_trainer.services.ledger import Ledger
 from remote_gpu_trainer.services.offers import OfferService
 from remote_gpu_trainer.services.planning import Planner
@@ -63,7 +64,8 @@ def compose(settings: Settings, *, clock: Clock | None = None) -> Services:
     ledger = Ledger(journal, clock)
     watch = AccountWatch(market, journal)
     reconciler = Reconciler(watch, journal, ledger, clock)
-    hosts = HostAccess(market, watch, connector)
+    layout = layout_of(platform)
+    hosts = HostAccess(market, watch, connector, layout)
     states = StateChanger(market, journal)
     guard = Guard(journal, policy)
     secret_store = SecretStore(settings.secrets)
@@ -109,6 +111,7 @@ def compose(settings: Settings, *, clock: Clock | None = None) -> Services:
         approvals=approvals,
         guard=guard,
         secrets=secret_store,
+        layout=layout,
         offers=OfferService(market, policy),
         rent=rent,
         watch=views,

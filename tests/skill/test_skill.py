@@ -2,13 +2,14 @@
 
 import json
 import re
-import shutil
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
+import skills_ref
 import yaml
 
+from remote_gpu_trainer.cli.skill import assemble
 from remote_gpu_trainer.rules.diagnosis import Cause
 from remote_gpu_trainer.rules.registry import ALL_RULES
 
@@ -28,6 +29,7 @@ TOOLS = {
     "destroy",
     "spend",
 }
+TASK_KEYS = {"id", "prompt", "expected_output", "files", "expectations", "tools", "never", "rules", "scene", "calls"}
 KEYS = {"name", "description", "license", "allowed-tools", "metadata", "compatibility"}
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 FENCE = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
@@ -35,11 +37,7 @@ FENCE = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    target = tmp_path_factory.mktemp("skills") / NAME
-    shutil.copytree(ROOT / "skill", target)
-    for part in ("profiles", "references", "scripts"):
-        shutil.copytree(ROOT / part, target / part)
-    return target
+    return assemble(tmp_path_factory.mktemp("skills"))
 
 
 def parts_of(folder: Path) -> tuple[dict[str, Any], str]:
@@ -61,8 +59,6 @@ def test_the_front_matter_has_the_keys_of_the_specification_and_nothing_else(fol
 
 
 def test_the_official_validator_passes(folder: Path) -> None:
-    skills_ref = pytest.importorskip("skills_ref", reason="skills-ref is not installed")
-
     assert skills_ref.validate(folder) == []
 
 
@@ -134,11 +130,14 @@ def test_the_evals_are_complete_and_name_only_real_tools_and_rules(folder: Path)
     assert len(tasks) >= 12
     assert len({task["id"] for task in tasks}) == len(tasks)
     for task in tasks:
-        assert set(task) == {"id", "prompt", "expected_output", "files", "expectations", "tools", "never", "rules"}
+        assert set(task) == TASK_KEYS
         assert task["expectations"]
         assert set(task["tools"]) | set(task["never"]) <= TOOLS
         assert not set(task["tools"]) & set(task["never"])
         assert set(task["rules"]) <= rules
+        made = {call["tool"] for call in task["calls"] if "tool" in call}
+        assert set(task["tools"]) <= made <= TOOLS
+        assert [call for call in task["calls"] if call.get("tool") in task["never"] and call["ends"] == "ok"] == []
     assert len(queries) >= 20
     assert sum(not query["should_trigger"] for query in queries) >= 8
     assert set().union(*(task["tools"] for task in tasks)) == TOOLS

@@ -10,7 +10,11 @@ def _stopped_first(facts: StopFacts) -> Trip | None:
     if facts.results_home or facts.unsaved_bytes == 0:
         return None
     how_much = "an unknown amount" if facts.unsaved_bytes is None else show_bytes(facts.unsaved_bytes)
-    return Trip(f"{how_much} on the box is not proven off it, and a stopped box may be unreadable")
+    return Trip(
+        f"{how_much} on the box is not proven off it, and a stopped box may be unreadable",
+        fix=f"copy_out while it runs, then stop: what outlives {facts.platform.meter_stop_verb} is "
+        f"{facts.platform.durable}",
+    )
 
 
 def _from_stopped(facts: CopyFacts) -> Trip | None:

@@ -15,7 +15,10 @@ def _detached_by_tool(facts: StartFacts) -> Trip | None:
     tools = _ATTACHED | {facts.platform.detach_primitive}
     first = facts.job.argv[0].rsplit("/", 1)[-1] if facts.job.argv else ""
     if first in tools:
-        return Trip(f"the command runs under {first}, which ends with the container")
+        return Trip(
+            f"the command runs under {first}, which ends with the container",
+            fix=f"give start_job the plain command: {facts.platform.boot_hook} starts it again with the container",
+        )
     return None
 
 

@@ -5,11 +5,13 @@ import shlex
 from typing import Literal
 
 import yaml
-from pydantic import ConfigDict, Field, ValidationError
+from pydantic import ConfigDict, Field, ValidationError, field_validator
 
 from remote_gpu_trainer.domain.values import Value
 from remote_gpu_trainer.errors import ConfigError
 
+OVERRIDES = frozenset({"DATA_DIR", "DURABLE_DIR", "PROXY_HOOK", "CRED_FILE", "SCRATCH", "HF_HOME", "DETACH"})
+"""What section 8 of a profile sets."""
 HostDependent = Literal["host-dependent", "image-dependent"]
 
 _FRONT = re.compile(r"\A---\n(?P<yaml>.*?)\n---\n(?P<body>.*)\Z", re.DOTALL)
@@ -37,7 +39,19 @@ class Platform(Value):
     china_mirror_needed: bool
     host_driver_cuda_max: float | HostDependent
     local_nvme: bool | HostDependent
-    overrides: dict[str, str] = Field(default_factory=dict)
+    overrides: dict[str, str]
+
+    @field_validator("overrides")
+    @classmethod
+    def _complete(cls, overrides: dict[str, str]) -> dict[str, str]:
+        if sorted(overrides) != sorted(OVERRIDES):
+            raise ValueError(f"section 8 must set {', '.join(sorted(OVERRIDES))}, each once and no others")
+        for name in ("DATA_DIR", "HF_HOME", "DETACH"):
+            if not re.fullmatch(r"(?:/[\w.-]+)+", overrides[name]):
+                raise ValueError(f"{name} must be an absolute path")
+        if overrides["CRED_FILE"]:
+            raise ValueError("CRED_FILE must be empty: this program hands secrets over as environment only")
+        return overrides
 
     @property
     def spot_grace_s(self) -> int:
@@ -48,6 +62,26 @@ class Platform(Value):
     def boot_hook(self) -> str:
         """Path of the script that runs at every container start."""
         return self.overrides["DETACH"]
+
+    @property
+    def data_dir(self) -> str:
+        """The data disk of a box; gone with the meter-stopping verb."""
+        return self.overrides["DATA_DIR"]
+
+    @property
+    def hub_cache(self) -> str:
+        """Where the Hugging Face cache goes, off the small root."""
+        return self.overrides["HF_HOME"]
+
+    @property
+    def scratch(self) -> str:
+        """Globs of what may be pruned when the disk fills."""
+        return self.overrides["SCRATCH"]
+
+    @property
+    def durable(self) -> str:
+        """Where results outlive the meter-stopping verb: a path, or ``off-box``."""
+        return self.overrides["DURABLE_DIR"]
 
 
 def parse_profile(text: str) -> Platform:

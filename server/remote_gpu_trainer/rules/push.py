@@ -70,7 +70,10 @@ def _no_room_to_save(facts: StartFacts) -> Trip | None:
     need = facts.checkpoint_bytes * ((facts.kept_checkpoints or 1) + 1)
     if need <= free:
         return None
-    return Trip(f"checkpoints need {show_bytes(need)} (one is written beside those kept); {show_bytes(free)} are free")
+    return Trip(
+        f"checkpoints need {show_bytes(need)} (one is written beside those kept); {show_bytes(free)} are free",
+        fix=f"prune {facts.platform.scratch}, or keep fewer checkpoints; the best and the latest stay",
+    )
 
 
 U6 = Rule(

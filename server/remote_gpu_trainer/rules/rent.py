@@ -109,7 +109,11 @@ def _disk(facts: RentFacts) -> Trip | None:
     if shape.disk_gib > facts.offer.disk_gib:
         return Trip(f"{shape.disk_gib:g} GiB of disk are asked for; the offer has {facts.offer.disk_gib:g} GiB")
     if need is not None and shape.disk_gib < need:
-        return Trip(f"the job needs about {need:.0f} GiB of disk and {shape.disk_gib:g} GiB are asked for")
+        return Trip(
+            f"the job needs about {need:.0f} GiB of disk and {shape.disk_gib:g} GiB are asked for",
+            fix=f"ask for at least {need:.0f} GiB, or keep fewer checkpoints; HF_HOME is on the data disk "
+            f"({facts.platform.hub_cache})",
+        )
     least = shape.image_gib + shape.upload_gib + shape.download_gib
     if need is None and shape.disk_gib < least:
         return Trip(

@@ -9,7 +9,7 @@ from remote_gpu_trainer.rules.rent import is_interruptible
 def _rented_without_plan(facts: RentFacts) -> Trip | None:
     if not is_interruptible(facts):
         return None
-    missing = _missing(facts.checkpoint_minutes, facts.resumes, facts.has_boot_hook)
+    missing = _missing(facts, facts.checkpoint_minutes, facts.resumes)
     grace = f"with about {facts.platform.spot_grace_s} s of notice"
     return Trip(f"an interruptible {grace}, and {missing}", Severity.ACKNOWLEDGE) if missing else None
 
@@ -17,18 +17,18 @@ def _rented_without_plan(facts: RentFacts) -> Trip | None:
 def _started_without_plan(facts: StartFacts) -> Trip | None:
     if facts.instance.rental is not RentalType.INTERRUPTIBLE:
         return None
-    missing = _missing(facts.job.checkpoint_minutes, facts.job.resumes, facts.has_boot_hook)
+    missing = _missing(facts, facts.job.checkpoint_minutes, facts.job.resumes)
     grace = f"with about {facts.platform.spot_grace_s} s of notice"
     return Trip(f"the instance is interruptible {grace}, and {missing}") if missing else None
 
 
-def _missing(checkpoint_minutes: float | None, resumes: bool | None, boot_hook: bool) -> str:
+def _missing(facts: RentFacts | StartFacts, checkpoint_minutes: float | None, resumes: bool | None) -> str:
     gaps = [
         text
         for absent, text in (
             (checkpoint_minutes is None, "no checkpoint interval is named"),
             (not resumes, "the command is not said to resume from its latest checkpoint"),
-            (not boot_hook, "no boot hook relaunches it"),
+            (not facts.has_boot_hook, f"no boot hook ({facts.platform.boot_hook}) relaunches it"),
         )
         if absent
     ]

@@ -10,7 +10,7 @@ from remote_gpu_trainer import bundled
 from remote_gpu_trainer.errors import RgtError
 from remote_gpu_trainer.ports import RemoteHost
 from remote_gpu_trainer.rules.facts import BoxReport
-from remote_gpu_trainer.services.hosts import STATE
+from remote_gpu_trainer.services.layout import Layout
 
 BOX_CHECKED = "box.checked"
 """Event: the last report of a box."""
@@ -23,20 +23,20 @@ NUMBERS = ("gpus", "driver_cuda", "framework_cuda", "free_bytes", "free_inodes",
 _WHOLE = frozenset(NUMBERS) - {"driver_cuda", "framework_cuda"}
 
 
-async def check_box(host: RemoteHost, *, folder: str, argv: Sequence[str]) -> BoxReport | None:
+async def check_box(host: RemoteHost, layout: Layout, *, folder: str, argv: Sequence[str]) -> BoxReport | None:
     """Everything, through the Python that the job names. None when the box does not answer with a report."""
     python = ["--python", argv[0]] if argv and _PYTHON.fullmatch(argv[0]) else []
-    return await _ask(host, ["--room", folder, *python])
+    return await _ask(host, layout, ["--room", folder, *python])
 
 
-async def room(host: RemoteHost, folder: str) -> tuple[int | None, int | None]:
+async def room(host: RemoteHost, layout: Layout, folder: str) -> tuple[int | None, int | None]:
     """Bytes and inodes free where a folder is or will be; None where the box does not say."""
-    report = await _ask(host, ["--room", folder, "--room-only"])
+    report = await _ask(host, layout, ["--room", folder, "--room-only"])
     return (None, None) if report is None else (report.free_bytes, report.free_inodes)
 
 
-async def _ask(host: RemoteHost, words: list[str]) -> BoxReport | None:
-    place = f"{STATE}/{SCRIPT}"
+async def _ask(host: RemoteHost, layout: Layout, words: list[str]) -> BoxReport | None:
+    place = f"{layout.state}/{SCRIPT}"
     try:
         await host.put(bundled.read_bytes(f"scripts/{SCRIPT}"), place, mode=0o755)
         answer = await host.run(["sh", "-c", _RUN, "sh", place, *words], timeout_s=CHECK_S, max_output=_MOST_BYTES)

@@ -7,6 +7,7 @@ from remote_gpu_trainer.ports import ApprovalBook, Journal, Marketplace
 from remote_gpu_trainer.secretstore import SecretStore
 from remote_gpu_trainer.services.guard import Guard
 from remote_gpu_trainer.services.jobs import JobService
+from remote_gpu_trainer.services.layout import Layout
 from remote_gpu_trainer.services.offers import OfferService
 from remote_gpu_trainer.services.pull import ProofService, PullService
 from remote_gpu_trainer.services.reconcile import Reconciler
@@ -29,6 +30,7 @@ class Services:
     approvals: ApprovalBook
     guard: Guard
     secrets: SecretStore
+    layout: Layout
     offers: OfferService
     rent: RentService
     watch: WatchService

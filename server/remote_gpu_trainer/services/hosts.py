@@ -13,9 +13,9 @@ from remote_gpu_trainer.domain.runs import JobHeartbeat, LeaseRecord
 from remote_gpu_trainer.errors import HostUnreachable, MarketError, RgtError, WaitExpired, WrongPhase
 from remote_gpu_trainer.ports import HostConnector, Marketplace, RemoteHost
 from remote_gpu_trainer.services.account import AccountWatch
+from remote_gpu_trainer.services.layout import Layout
 from remote_gpu_trainer.services.lookup import instance_of
 
-STATE = "/workspace/.rgt"
 _HOST_KEY = re.compile(r"^(?:.*\s)?rgt-hostkey (ssh-ed25519|ssh-rsa|ecdsa-sha2-nistp\d+) ([A-Za-z0-9+/=]{40,2000})\s*$")
 _LOG_LINES = 400
 _HEARTBEAT_BYTES = 64 * 1024
@@ -37,7 +37,8 @@ class PinningConnector(HostConnector, Protocol):
 class HostAccess:
     """Opens boxes."""
 
-    def __init__(self, market: Marketplace, watch: AccountWatch, connector: PinningConnector) -> None:
+    def __init__(self, market: Marketplace, watch: AccountWatch, connector: PinningConnector, layout: Layout) -> None:
+        self.layout = layout
         self._market = market
         self._watch = watch
         self._connector = connector
@@ -92,6 +93,15 @@ class HostAccess:
 
         return again
 
+    async def heartbeat(self, host: RemoteHost) -> tuple[JobHeartbeat | None, int | None]:
+        """The runner's status file and the job's step; None where there is none or it is not what a runner writes."""
+        look = f"cat {self.layout.state}/status.json 2>/dev/null || true"
+        try:
+            answer = await host.run(["sh", "-c", look], timeout_s=15, max_output=_HEARTBEAT_BYTES)
+        except RgtError:
+            return None, None
+        return parse_heartbeat(answer.stdout)
+
     async def _learn_keys(self, record: LeaseRecord, instance: Instance) -> None:
         try:
             text = await self._market.logs(instance.id, tail=_LOG_LINES)
@@ -100,17 +110,6 @@ class HostAccess:
         keys = [f"{m[1]} {m[2]}" for line in text.splitlines() if (m := _HOST_KEY.match(line))]
         if keys:
             self._connector.expect(record.lease.id, keys)
-
-
-async def read_heartbeat(host: RemoteHost) -> tuple[JobHeartbeat | None, int | None]:
-    """The runner's status file and the job's step; None where there is none or it is not what a runner writes."""
-    try:
-        answer = await host.run(
-            ["sh", "-c", f"cat {STATE}/status.json 2>/dev/null || true"], timeout_s=15, max_output=_HEARTBEAT_BYTES
-        )
-    except RgtError:
-        return None, None
-    return parse_heartbeat(answer.stdout)
 
 
 def parse_heartbeat(content: bytes) -> tuple[JobHeartbeat | None, int | None]:

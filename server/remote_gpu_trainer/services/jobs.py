@@ -5,7 +5,7 @@ import secrets
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from datetime import timedelta
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Literal
 
 import anyio
@@ -17,7 +17,7 @@ from remote_gpu_trainer.domain.instances import InstancePhase
 from remote_gpu_trainer.domain.policy import Policy
 from remote_gpu_trainer.domain.runs import JobSpec, LeaseRecord, RunPhase
 from remote_gpu_trainer.domain.values import Value
-from remote_gpu_trainer.errors import InvalidRequest, RemoteCommandFailed, UnsafePath, WrongPhase
+from remote_gpu_trainer.errors import InvalidRequest, RemoteCommandFailed, WrongPhase
 from remote_gpu_trainer.ports import Clock, Journal, Marketplace, RemoteHost
 from remote_gpu_trainer.rules.base import Stage
 from remote_gpu_trainer.rules.facts import StartFacts
@@ -25,7 +25,7 @@ from remote_gpu_trainer.rules.platform import Platform
 from remote_gpu_trainer.services import boxcheck
 from remote_gpu_trainer.services.farside import limits_of
 from remote_gpu_trainer.services.guard import Guard
-from remote_gpu_trainer.services.hosts import STATE, HostAccess
+from remote_gpu_trainer.services.hosts import HostAccess
 from remote_gpu_trainer.services.lookup import find_run, instance_of
 from remote_gpu_trainer.services.outgoing import is_large, push_facts
 from remote_gpu_trainer.services.views import LogView
@@ -44,9 +44,9 @@ class StartRequest(Value):
     """What to run."""
 
     argv: tuple[str, ...]
-    cwd: str = "/workspace/run"
+    cwd: str
     env: dict[str, str] = Field(default_factory=dict, repr=False)
-    results: tuple[str, ...] = ("/workspace/out",)
+    results: tuple[str, ...]
     resumes: bool | None = None
     checkpoint_minutes: float | None = None
     acknowledge: tuple[str, ...] = ()
@@ -72,6 +72,7 @@ class JobService:
         self._guard = guard
         self._policy = policy
         self._platform = platform
+        self._layout = hosts.layout
         self._clock = clock
 
     async def push(
@@ -90,7 +91,7 @@ class JobService:
             InvalidRequest: the source is not there.
         """
         record = find_run(self._journal, target)
-        _within_workspace(destination, "destination", NOT_PUSHED)
+        self._layout.demand_ours(destination, "destination", NOT_PUSHED)
         if not await anyio.Path(source).exists():
             raise InvalidRequest(f"{source} does not exist here", effect=NOT_PUSHED)
         instance = await self._hosts.instance(record)
@@ -100,7 +101,7 @@ class JobService:
         room = (None, None)
         if is_large(seen):
             async with self._box(record) as host:
-                room = await boxcheck.room(host, destination)
+                room = await boxcheck.room(host, self._layout, destination)
         facts = await anyio.to_thread.run_sync(push_facts, instance, source, destination, seen, route, room)
         self._guard.enforce(Stage.PUSH, facts, effect=NOT_PUSHED, lease=record.lease.id, acknowledged=acknowledge)
         receipt = await push(
@@ -127,7 +128,7 @@ class JobService:
         if not request.argv:
             raise InvalidRequest("the command is empty", effect=NOT_STARTED)
         for path in (request.cwd, *request.results):
-            _within_workspace(path, "path", NOT_STARTED)
+            self._layout.demand_ours(path, "path", NOT_STARTED)
         instance = await self._hosts.instance(record)
         if instance.phase is not InstancePhase.RUNNING:
             raise WrongPhase(
@@ -147,7 +148,7 @@ class JobService:
         )
         elapsed = self._clock.now() - record.lease.opened_at
         async with self._box(record) as host:
-            box = await boxcheck.check_box(host, folder=request.cwd, argv=request.argv)
+            box = await boxcheck.check_box(host, self._layout, folder=request.cwd, argv=request.argv)
             self._journal.record(
                 boxcheck.BOX_CHECKED, record.lease.id, {} if box is None else box.model_dump(mode="json")
             )
@@ -166,10 +167,10 @@ class JobService:
                 Stage.START, facts, effect=NOT_STARTED, lease=record.lease.id, acknowledged=request.acknowledge
             )
             for name in BOX_SCRIPTS:
-                await host.put(bundled.read_bytes(f"scripts/{name}"), f"{STATE}/{name}", mode=0o755)
-            await host.put(_job_file(job), f"{STATE}/job.json", mode=0o600)
+                await host.put(bundled.read_bytes(f"scripts/{name}"), f"{self._layout.state}/{name}", mode=0o755)
+            await host.put(_job_file(job), f"{self._layout.state}/job.json", mode=0o600)
             self._journal.set_job(record.lease.id, job)
-            answer = await host.run(["sh", f"{STATE}/boot.sh"], timeout_s=60)
+            answer = await host.run(["sh", f"{self._layout.state}/boot.sh"], timeout_s=60)
         if answer.exit_status != 0:
             tail = answer.stderr[-300:].decode("utf-8", "replace")
             raise RemoteCommandFailed(
@@ -193,8 +194,9 @@ class JobService:
         record = find_run(self._journal, target)
         if source == "job":
             async with self._box(record) as host:
+                wanted = int(lines) * 20 if contains else int(lines)
                 answer = await host.run(
-                    ["sh", "-c", f"tail -n {int(lines) * 20 if contains else int(lines)} {STATE}/job.log 2>/dev/null"],
+                    ["sh", "-c", f"tail -n {wanted} {self._layout.state}/job.log 2>/dev/null"],
                     timeout_s=30,
                     max_output=MOST_LOG_BYTES,
                 )
@@ -204,16 +206,6 @@ class JobService:
             cut = len(text) > MOST_LOG_BYTES
         kept = [line for line in text[-MOST_LOG_BYTES:].splitlines() if contains is None or contains in line]
         return LogView(source=source, text="\n".join(kept[-lines:]), truncated=cut or len(kept) > lines)
-
-
-def _within_workspace(path: str, what: str, effect: str) -> None:
-    parts = PurePosixPath(path).parts
-    if parts[:2] != ("/", "workspace") or ".." in parts or len(parts) < 3 or parts[2] == ".rgt" or "\x00" in path:
-        raise UnsafePath(
-            f"{what} {path[:120]!r} is not a folder below /workspace (VAST10: only the data disk is ours to use)",
-            next_step="name a folder such as /workspace/run",
-            effect=effect,
-        )
 
 
 def _job_file(job: JobSpec) -> bytes:

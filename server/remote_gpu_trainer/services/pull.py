@@ -17,7 +17,7 @@ from remote_gpu_trainer.rules.base import Stage
 from remote_gpu_trainer.rules.facts import CopyFacts
 from remote_gpu_trainer.services.farside import FarSide, limits_of, manifest_script, read_far_side
 from remote_gpu_trainer.services.guard import Guard
-from remote_gpu_trainer.services.hosts import HostAccess, read_heartbeat
+from remote_gpu_trainer.services.hosts import HostAccess
 from remote_gpu_trainer.services.ledger import Ledger
 from remote_gpu_trainer.services.lookup import find_run
 from remote_gpu_trainer.transfer.limits import ProgressSink
@@ -105,6 +105,7 @@ class PullService:
                 clock=self._clock,
                 progress=progress,
                 before=weigh,
+                data_disk=self._hosts.layout.data,
             )
             await anyio.to_thread.run_sync(self._fresh.remember, receipt)
             host = await self._hosts.open(record)
@@ -132,7 +133,7 @@ class PullService:
         self, record: LeaseRecord, receipt: CopyReceipt, host: RemoteHost, before: FarSide
     ) -> None:
         far = await read_far_side(host, receipt.roots, self._policy)
-        beat, _ = await read_heartbeat(host)
+        beat, _ = await self._hosts.heartbeat(host)
         self._journal.record(
             FAR_SIDE,
             record.lease.id,

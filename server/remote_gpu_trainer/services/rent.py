@@ -23,12 +23,12 @@ from remote_gpu_trainer.secretstore import SecretStore
 from remote_gpu_trainer.services.account import AccountWatch
 from remote_gpu_trainer.services.caps import Caps
 from remote_gpu_trainer.services.guard import Guard
+from remote_gpu_trainer.services.layout import boot_script, layout_of
 from remote_gpu_trainer.services.ledger import Ledger
 from remote_gpu_trainer.services.offers import price_to_pay
 from remote_gpu_trainer.services.reconcile import Reconciler
 from remote_gpu_trainer.services.renting import NOT_RENTED, HandedOver, Priced, RentAsking, RentRequest
 
-VOLUME_MOUNT = "/workspace/volume"
 LOOKS_AFTER_LOSS = 6
 SECONDS_BETWEEN_LOOKS = 5.0
 
@@ -87,7 +87,7 @@ class RentService:
             AnswerLost: undecided; the lease stays in the journal, and poll_status settles it.
         """
         env = await anyio.to_thread.run_sync(self._environment, request)
-        onstart = bundled.read_text("scripts/onstart.sh")
+        onstart = boot_script(self._platform, bundled.read_text("scripts/onstart.sh"))
         priced = await self._priced(request)
         offer, bid = priced.offer, priced.bid
         if priced.over:
@@ -123,7 +123,7 @@ class RentService:
             env=env,
             ports=request.ports,
             bid_usd_per_hour=bid,
-            volume=None if volume is None else VolumeMount(id=volume.id, path=VOLUME_MOUNT),
+            volume=None if volume is None else VolumeMount(id=volume.id, path=layout_of(self._platform).volume),
         )
         written = order.model_dump(mode="json", exclude={"env", "onstart"})
         if priced.over and consent is not None:
@@ -143,8 +143,8 @@ class RentService:
         disk = disk_usd_per_hour(offer.storage_usd_per_gib_month, request.shape.disk_gib)
         per_hour = UsdPerHour((bid if bid is not None else offer.gpu_usd_per_hour) + disk)
         volume = await self._volume(request)
-        hook, key = bundled.read_text("scripts/onstart.sh"), self._connector.public_key()
-        found = self._check(request, offer, bid, account, hook, key, volume)
+        hook = boot_script(self._platform, bundled.read_text("scripts/onstart.sh"))
+        found = self._check(request, offer, bid, account, hook, self._connector.public_key(), volume)
         return Priced(account, offer, bid, cost, per_hour, self._caps.over(cost, per_hour), volume, found)
 
     async def _create(self, intent: Intent, lease: Lease, order: InstanceOrder) -> LeaseRecord:
@@ -248,7 +248,7 @@ class RentService:
             cancel_unavailable=True,
             checkpoint_minutes=request.checkpoint_minutes,
             resumes=request.resumes,
-            has_boot_hook=True,
+            has_boot_hook=bool(self._platform.boot_hook),
             onstart=onstart,
             env=request.env,
             secret_names=request.secret_names,
@@ -303,7 +303,9 @@ class RentService:
                 "keyring with `rgt secret set <NAME>`; do not take the value yourself",
                 effect=NOT_RENTED,
             )
-        return {**request.env, **{name: value for name, value in values.items() if value is not None}}
+        # The hub's cache on the small root is what fills disks first (VAST10); the caller's own word wins.
+        usual = {"HF_HOME": self._platform.hub_cache}
+        return {**usual, **request.env, **{name: value for name, value in values.items() if value is not None}}
 
     def _record(self, lease: LeaseId) -> LeaseRecord:
         record = self._journal.lease(lease)

@@ -14,7 +14,7 @@ from remote_gpu_trainer.domain.runs import LeaseRecord
 from remote_gpu_trainer.errors import HostError, WaitExpired, WrongPhase
 from remote_gpu_trainer.ports import Clock, Journal
 from remote_gpu_trainer.services.farside import read_far_side
-from remote_gpu_trainer.services.hosts import HostAccess, read_heartbeat
+from remote_gpu_trainer.services.hosts import HostAccess
 from remote_gpu_trainer.services.ledger import Ledger
 from remote_gpu_trainer.services.pull import COPY_FAILED, FAR_SIDE
 from remote_gpu_trainer.services.watch import JOB_ENDED
@@ -165,7 +165,7 @@ class Looker:
         try:
             host = await self._hosts.connect(record, instance)
             try:
-                beat, _ = await read_heartbeat(host)
+                beat, _ = await self._hosts.heartbeat(host)
                 state = None if beat is None else beat.state
                 if receipt is None:
                     return MachineState.RUNNING, unread, (), state

@@ -15,7 +15,7 @@ from remote_gpu_trainer.rules.facts import PollFacts
 from remote_gpu_trainer.rules.registry import check
 from remote_gpu_trainer.services.account import AccountWatch, Look
 from remote_gpu_trainer.services.boxcheck import BOX_CHECKED
-from remote_gpu_trainer.services.hosts import HostAccess, read_heartbeat
+from remote_gpu_trainer.services.hosts import HostAccess
 from remote_gpu_trainer.services.ledger import Ledger, burn
 from remote_gpu_trainer.services.lookup import find_run
 from remote_gpu_trainer.services.reconcile import Reconciler
@@ -108,7 +108,7 @@ class WatchService:
                 host = await self._hosts.connect(record, instance, timeout_s=10.0)
                 try:
                     if record.job is not None:
-                        beat, step = await read_heartbeat(host)
+                        beat, step = await self._hosts.heartbeat(host)
                 finally:
                     await host.close()
             except (HostError, MarketError, WaitExpired) as error:

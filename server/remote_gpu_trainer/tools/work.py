@@ -23,6 +23,8 @@ from remote_gpu_trainer.tools.shapes import made
 def tools(services: Services) -> list[Tool]:
     """Make ``push_files``, ``start_job`` and ``read_logs``."""
 
+    place = services.layout
+
     def told_about(stage: Stage, target: str) -> list[answers.Warned]:
         return answers.warned(services.guard.said(stage, find_run(services.journal, target).lease.id))
 
@@ -30,15 +32,15 @@ def tools(services: Services) -> list[Tool]:
         ctx: Context,
         target: Target,
         source: Annotated[str, Field(description="Absolute local file or folder")],
-        destination: str = "/workspace/run",
+        destination: str = place.code,
         acknowledge: Acknowledge = [],  # noqa: B006 - read only
     ) -> answers.Pushed:
-        place = Path(source)
-        if not place.is_absolute():
+        local = Path(source)
+        if not local.is_absolute():
             raise InvalidRequest(f"{source[:120]!r} is not an absolute path", effect=NOT_PUSHED)
         async with reported(ctx) as sink:
             receipt = await services.jobs.push(
-                target, place, destination, acknowledge=tuple(acknowledge), progress=sink
+                target, local, destination, acknowledge=tuple(acknowledge), progress=sink
             )
         return answers.Pushed(
             destination=receipt.destination,
@@ -52,9 +54,9 @@ def tools(services: Services) -> list[Tool]:
     async def start_job(
         target: Target,
         command: Annotated[list[str], Field(description='e.g. ["python3", "train.py"]; no shell, tmux or nohup')],
-        cwd: str = "/workspace/run",
+        cwd: str = place.code,
         env: Annotated[dict[str, str], Field(description="No secrets here")] = {},  # noqa: B006 - read only
-        results: Annotated[list[str], Field(description="Folders that hold what must come home")] = ["/workspace/out"],  # noqa: B006 - read only
+        results: Annotated[list[str], Field(description="Folders that hold what must come home")] = [place.results],  # noqa: B006 - read only
         resumes: Resumes = None,
         checkpoint_minutes: CheckpointMinutes = None,
         acknowledge: Acknowledge = [],  # noqa: B006 - read only
@@ -91,7 +93,7 @@ def tools(services: Services) -> list[Tool]:
             title="Push files",
             description=(
                 "Sends a local file or folder to the machine; sends only what differs. Refuses credentials among the "
-                "files, and any place outside /workspace."
+                f"files, and any place outside {place.data}."
             ),
             annotations=ToolAnnotations(
                 read_only_hint=False, destructive_hint=False, idempotent_hint=True, open_world_hint=True

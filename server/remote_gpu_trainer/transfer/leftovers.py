@@ -10,43 +10,44 @@ from remote_gpu_trainer.transfer.manifests import read_roster
 from remote_gpu_trainer.transfer.paths import shown
 
 DATA_DISK = "/workspace"
-OURS = f"{DATA_DISK}/.rgt"
+"""Where no other is named; the profile names one."""
+OURS = ".rgt"
 MOST_NAMED = 200
 REASON = "outside the copied paths"
 
 
 async def left_behind(
-    host: RemoteHost, roots: Sequence[str], *, script: bytes, limits: CopyLimits
+    host: RemoteHost, roots: Sequence[str], *, script: bytes, limits: CopyLimits, disk: str = DATA_DISK
 ) -> tuple[SkippedEntry, ...]:
     """Files of the data disk outside the roots, largest first; beyond 200 a last entry sums up the others.
 
     A disk that cannot be listed is one entry that says so: unknown is not nothing.
     """
     try:
-        roster = await read_roster(host, [DATA_DISK], script=script, hash_files=False, limits=limits)
+        roster = await read_roster(host, [disk], script=script, hash_files=False, limits=limits)
     except (RemoteCommandFailed, LimitExceeded) as bad:
-        return (SkippedEntry(path=DATA_DISK, size=0, reason=f"what lies there is unknown: {bad.message}"),)
+        return (SkippedEntry(path=disk, size=0, reason=f"what lies there is unknown: {bad.message}"),)
     if 0 in roster.unreadable:
-        return (SkippedEntry(path=DATA_DISK, size=0, reason=f"what lies there is unknown: {roster.unreadable[0]}"),)
+        return (SkippedEntry(path=disk, size=0, reason=f"what lies there is unknown: {roster.unreadable[0]}"),)
     manifest = roster.manifests[0]
-    covered = (*roots, OURS)
+    covered = (*roots, f"{disk}/{OURS}")
     found = [
         SkippedEntry(path=shown(path), size=entry.size, reason=REASON)
         for entry in manifest.entries
-        if entry.kind is not EntryKind.DIRECTORY and not _inside(path := f"{DATA_DISK}/{entry.path}", covered)
+        if entry.kind is not EntryKind.DIRECTORY and not _inside(path := f"{disk}/{entry.path}", covered)
     ]
     found += [
         entry.model_copy(update={"path": path, "reason": f"{REASON}; {entry.reason}"})
         for _, entry in roster.skipped
-        if not _inside(path := f"{DATA_DISK}/{entry.path}", covered)
+        if not _inside(path := f"{disk}/{entry.path}", covered)
     ]
     found.sort(key=lambda entry: (-entry.size, entry.path))
     named, rest = found[:MOST_NAMED], found[MOST_NAMED:]
     if rest:
         size = sum(entry.size for entry in rest)
-        named.append(SkippedEntry(path=f"{DATA_DISK} ({len(rest):,} more)", size=size, reason=REASON))
+        named.append(SkippedEntry(path=f"{disk} ({len(rest):,} more)", size=size, reason=REASON))
     if manifest.truncated:
-        named.append(SkippedEntry(path=DATA_DISK, size=0, reason="the list of what lies there is not complete"))
+        named.append(SkippedEntry(path=disk, size=0, reason="the list of what lies there is not complete"))
     return tuple(named)
 
 

@@ -15,7 +15,7 @@ from remote_gpu_trainer.transfer.chunks import ChunkMap
 from remote_gpu_trainer.transfer.crew import both
 from remote_gpu_trainer.transfer.fetch import Fetch, Line
 from remote_gpu_trainer.transfer.landing import Landing
-from remote_gpu_trainer.transfer.leftovers import left_behind
+from remote_gpu_trainer.transfer.leftovers import DATA_DISK, left_behind
 from remote_gpu_trainer.transfer.limits import CopyLimits, ProgressSink
 from remote_gpu_trainer.transfer.manifests import read_roster
 from remote_gpu_trainer.transfer.paths import Roll, shown
@@ -45,6 +45,7 @@ async def pull(
     copy_id: CopyId,
     manifest_script: bytes,
     before: Callable[[int, int], None] | None = None,
+    data_disk: str = DATA_DISK,
 ) -> CopyReceipt:
     """Copy the regular files below ``roots`` to ``destination``, and prove each byte by the hash that was sent with it.
 
@@ -66,6 +67,7 @@ async def pull(
         progress: Told at most twice a second, from the event loop.
         copy_id: Name of the receipt.
         manifest_script: Content of ``scripts/manifest.py``.
+        data_disk: Folder on the machine in which everything that was left is looked for.
         before: Told the bytes and files that are still to come, before the first of them; what it raises ends the copy.
 
     Raises:
@@ -84,7 +86,10 @@ async def pull(
         return await read_roster(host, wanted, script=manifest_script, hash_files=False, limits=limits)
 
     async def look_again(host: RemoteHost) -> tuple[Roster, tuple[SkippedEntry, ...]]:
-        return await both(lambda: ask(host), lambda: left_behind(host, wanted, script=manifest_script, limits=limits))
+        return await both(
+            lambda: ask(host),
+            lambda: left_behind(host, wanted, script=manifest_script, limits=limits, disk=data_disk),
+        )
 
     async with aclosing(line):
         roster = await line.use(ask)
