@@ -292,6 +292,18 @@ class Journal(Protocol):
         ...
 
 
+class PageDoor(Protocol):
+    """The local approval page, for sending the person there. Opening it agrees to nothing."""
+
+    def link(self, approval: ApprovalId) -> str:
+        """A fresh one-time address of one request. It goes to the person's client and never into a tool's answer.
+
+        Raises:
+            ConfigError: the page cannot be served.
+        """
+        ...
+
+
 class ApprovalBook(Protocol):
     """Requests, tokens and their single use. Backed by the same database as the journal, in one transaction."""
 

@@ -50,19 +50,14 @@ def approve(
 
 
 def _on_page(book: "SqliteApprovalBook", approval: "ApprovalId") -> "Answer":
-    from remote_gpu_trainer.approval.anchors import SEALED_FILE
     from remote_gpu_trainer.approval.pageserver import serve_page
     from remote_gpu_trainer.approval.passkeyfiles import FOLDER
-    from remote_gpu_trainer.cli.deciding import needed_level, refuse_where_it_cannot_be
-    from remote_gpu_trainer.domain.approvals import AssuranceLevel
+    from remote_gpu_trainer.cli.deciding import page_level, refuse_where_it_cannot_be
 
     known, request = _settings(), book.get(approval)
 
     def level_of(plan: "Plan") -> "AssuranceLevel":
-        level = needed_level(known.policy, plan)
-        # What destroys is unsealed in a terminal, whatever signs; the page would hand out a token that nobody can use.
-        sealed = level is AssuranceLevel.HARDWARE and (known.home / SEALED_FILE).exists()
-        return AssuranceLevel.SEALED if sealed else level
+        return page_level(known, plan)
 
     if request is not None:
         refuse_where_it_cannot_be(request, level_of(request.plan))

@@ -32,6 +32,14 @@ def needed_level(policy: "Policy", plan: "Plan") -> "AssuranceLevel":
     return policy.level_for("destroy", plan.usd_per_hour_running)
 
 
+def page_level(settings: "Settings", plan: "Plan") -> "AssuranceLevel":
+    """What a yes on the page needs. What destroys is unsealed in a terminal, whatever signs: the page cannot do that."""
+    from remote_gpu_trainer.domain.approvals import AssuranceLevel
+
+    level = needed_level(settings.policy, plan)
+    return AssuranceLevel.SEALED if level is AssuranceLevel.HARDWARE and _has_sealed(settings) else level
+
+
 def decide(
     book: "SqliteApprovalBook", approval: "ApprovalId", settings: "Settings", *, key_file: Path | None
 ) -> "Answer":

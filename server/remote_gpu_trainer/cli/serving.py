@@ -1,20 +1,35 @@
 """The server's life: settle what an earlier one left open, then serve until the client goes."""
 
 import sys
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import anyio
+import anyio.to_thread
 
+from remote_gpu_trainer.app import journal_file
+from remote_gpu_trainer.approval.book import SqliteApprovalBook
+from remote_gpu_trainer.approval.door import LazyDoor
 from remote_gpu_trainer.cli.logs import seal_logs
+from remote_gpu_trainer.clock import SystemClock
 from remote_gpu_trainer.errors import RgtError
 from remote_gpu_trainer.services.container import Services
 from remote_gpu_trainer.tools.server import build_server
+
+if TYPE_CHECKING:
+    from remote_gpu_trainer.approval.pageserver import PageServer
+    from remote_gpu_trainer.settings import Settings
 
 
 def run(services: Services, *, http_port: int | None) -> None:
     """Serve over stdio, or streamable HTTP on a loopback port. On stdout there is nothing but protocol."""
 
+    home = services.settings.home
+    book = SqliteApprovalBook(journal_file(home), clock=SystemClock())
+    door = LazyDoor(lambda: _page(book, services.settings))
+
     async def serve() -> None:
-        server = build_server(services)
+        server = build_server(replace(services, door=door))
         seal_logs(services.secrets.known)
         try:
             async with anyio.create_task_group() as group:
@@ -26,9 +41,19 @@ def run(services: Services, *, http_port: int | None) -> None:
                 group.cancel_scope.cancel()
         finally:
             with anyio.CancelScope(shield=True):
+                await anyio.to_thread.run_sync(door.close)
+                book.close()
                 await services.aclose()
 
     anyio.run(serve)
+
+
+def _page(book: SqliteApprovalBook, settings: "Settings") -> "PageServer":
+    from remote_gpu_trainer.approval.pageserver import PageServer
+    from remote_gpu_trainer.approval.passkeyfiles import FOLDER
+    from remote_gpu_trainer.cli.deciding import page_level
+
+    return PageServer(book, level_of=lambda plan: page_level(settings, plan), passkeys=settings.home / FOLDER)
 
 
 async def _settle(services: Services) -> None:

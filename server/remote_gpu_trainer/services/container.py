@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from remote_gpu_trainer.ports import ApprovalBook, Journal, Marketplace
+from remote_gpu_trainer.ports import ApprovalBook, Journal, Marketplace, PageDoor
 from remote_gpu_trainer.secretstore import SecretStore
 from remote_gpu_trainer.services.guard import Guard
 from remote_gpu_trainer.services.jobs import JobService
@@ -45,3 +45,5 @@ class Services:
     reconcile: Reconciler
     aclose: Callable[[], Awaitable[None]]
     """Closes connections and files; safe to repeat."""
+    door: PageDoor | None = None
+    """Where clients that open addresses for the person are sent; None where no page is served."""

@@ -1,13 +1,19 @@
 """Asking the person through the client, for every tool that needs them. The model can ask; it cannot agree."""
 
-from mcp.server.elicitation import AcceptedElicitation, DeclinedElicitation, ElicitationResult
+from mcp.server.elicitation import (
+    AcceptedElicitation,
+    AcceptedUrlElicitation,
+    DeclinedElicitation,
+    ElicitationResult,
+)
 from mcp.server.mcpserver import Context
+from mcp.shared.exceptions import MCPError
 from pydantic import BaseModel, Field
 
 from remote_gpu_trainer.approval.elicitation import judge_answer
 from remote_gpu_trainer.approval.refusal import effect_of
 from remote_gpu_trainer.domain.approvals import ApprovalRequest, ApprovalState, AssuranceLevel, Channel
-from remote_gpu_trainer.errors import ConsentDeclined, InvalidRequest
+from remote_gpu_trainer.errors import ConfigError, ConsentDeclined, InvalidRequest
 from remote_gpu_trainer.services.container import Services
 
 CLIENT_SEEN = "client.seen"
@@ -37,6 +43,29 @@ def may_ask(ctx: Context, request: ApprovalRequest, needed: AssuranceLevel) -> b
     capabilities = ctx.client_capabilities
     elicitation = None if capabilities is None else capabilities.elicitation
     return elicitation is not None and (elicitation.form is not None or elicitation.url is None)
+
+
+async def opened_page(ctx: Context, services: Services, request: ApprovalRequest, needed: AssuranceLevel) -> bool:
+    """Send the person to the page through their client. True when they opened it, which agrees to nothing.
+
+    The address goes to the client and not to the model. Clients of the era without requests from the server cannot be
+    sent; nor can the page answer for a key that is unsealed in a terminal.
+    """
+    capabilities = ctx.client_capabilities
+    elicitation = None if capabilities is None else capabilities.elicitation
+    answerable = needed in (AssuranceLevel.PERSON, AssuranceLevel.HARDWARE)
+    if services.door is None or elicitation is None or elicitation.url is None or not answerable:
+        return False
+    if request.state is not ApprovalState.OPEN:
+        return False
+    try:
+        address = services.door.link(request.id)
+        said = await ctx.elicit_url(
+            f"Decide about {request.plan.name} on this computer's own page", address, request.id
+        )
+    except (MCPError, ConfigError):
+        return False
+    return isinstance(said, AcceptedUrlElicitation)
 
 
 def note_client(services: Services, ctx: Context) -> None:

@@ -25,6 +25,7 @@ from remote_gpu_trainer.tools.consent import (
     demand_agreement,
     may_ask,
     note_client,
+    opened_page,
     was_asked,
 )
 from remote_gpu_trainer.tools.parameters import ApprovalIdGiven, Target, TokenGiven
@@ -60,6 +61,7 @@ def tools(services: Services) -> list[Tool]:
         return Elicit(question(request), TypedName)
 
     async def destroy(
+        ctx: Context,
         target: Target,
         asked: Annotated[Asked, Resolve(the_plan)],
         said: Annotated[Said, Resolve(the_person)],
@@ -74,7 +76,8 @@ def tools(services: Services) -> list[Tool]:
         if request is None:
             raise InvalidRequest("no plan and no token", effect=NOT_DESTROYED)
         if not was_asked(said):
-            raise _required(services, request)
+            opened = await opened_page(ctx, services, request, services.teardown.level_of(request))
+            raise _required(services, request, opened=opened)
         demand_agreement(services, request, said)
         minted = services.teardown.agree(request.id, Channel.ELICITATION)
         return answers.destroyed(await services.teardown.execute(target, request.id, minted))
@@ -96,10 +99,15 @@ def tools(services: Services) -> list[Tool]:
     ]
 
 
-def _required(services: Services, request: ApprovalRequest) -> ConsentRequired:
+def _required(services: Services, request: ApprovalRequest, *, opened: bool) -> ConsentRequired:
     beforehand = services.standing.why_not(request.plan) if isinstance(request.plan, TeardownPlan) else None
     note = "" if beforehand is None else f" ({beforehand})"
     step = _step(services.teardown.level_of(request), request)
+    if opened:
+        step = (
+            "the person has opened the page, which is no answer yet: on a yes it shows them a token to hand you; then "
+            f"call destroy with approval_id={request.id} and that token. Or {step}"
+        )
     return ConsentRequired(
         f"a person has to decide{note}. Show them this plan as it is:\n\n{render(request.plan)}",
         next_step=f"{step}. It expires at {request.expires_at:%H:%M:%S} UTC",
