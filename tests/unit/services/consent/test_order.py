@@ -60,6 +60,12 @@ async def test_a_machine_that_was_started_again_and_stopped_is_not_the_approved_
     assert stage.there(instance_id)
     known = stage.services.approvals.get(request.id)
     assert known is not None and known.state == "void"
+    # Running once more, it is read, and holds just what was copied: so it can be asked about again.
+    await stage.call("resume_run", target=run, method="restart")
+    await stage.running(run)
+    request = await asked(stage, run)
+    done = await stage.call("destroy", target=run, approval_id=request.id, token=agree(stage, request))
+    assert done["destroyed"]
 
 
 async def test_a_copy_during_which_files_changed_supports_no_teardown(stage: Stage) -> None:
