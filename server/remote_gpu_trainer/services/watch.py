@@ -96,7 +96,8 @@ class WatchService:
             if look.absent and look.inventory is not None:
                 self._reconciler.compare(record, look.inventory)
                 record = find_run(self._journal, record.lease.id)
-            return self._unseen(record, look) if record.phase in HELD_PHASES else self._without_instance(record)
+            known = record.phase in HELD_PHASES | {RunPhase.DESTROYING}
+            return self._unseen(record, look) if known else self._without_instance(record)
         instance = look.instance
         self._ledger.observe(record.lease.id, instance)
         diagnosis, findings = self._diagnose(record, instance, wait_s)

@@ -55,7 +55,7 @@ async def test_accepting_an_address_means_opened_and_not_approved(
 
 
 def replace_door(stage: Stage, door: LazyDoor) -> Stage:
-    return Stage(stage.client, stage.market, replace(stage.services, door=door), stage.folder)
+    return replace(stage, services=replace(stage.services, door=door))
 
 
 async def destroyed_by(stage: Stage, run: str, opener: Opener, mode: str) -> str:
