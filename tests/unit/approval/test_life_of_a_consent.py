@@ -26,7 +26,7 @@ from remote_gpu_trainer.domain.approvals import ApprovalRequest, ApprovalState, 
 from remote_gpu_trainer.domain.ids import ApprovalId
 from remote_gpu_trainer.errors import ConsentError, TokenRejected
 from remote_gpu_trainer.journal import SqliteJournal
-from tests.unit.database.builders import ACCOUNT, INSTANCE, LEASE, HandClock, a_lease, a_teardown
+from tests.unit.database.builders import ACCOUNT, INSTANCE, LEASE, HandClock, a_lease, a_standing, a_teardown
 
 TTL = 900.0
 Held = tuple[ApprovalRequest, str]
@@ -37,6 +37,7 @@ class Consent(RuleBasedStateMachine):
 
     requests = Bundle("requests")
     tokens = Bundle("tokens")
+    standings = Bundle("standings")
 
     @initialize()
     def begin(self) -> None:
@@ -46,6 +47,7 @@ class Consent(RuleBasedStateMachine):
         self.model: dict[str, ApprovalState] = {}
         self.asked_at: dict[str, float] = {}
         self.attempts: dict[str, int] = {}
+        self.beforehand: set[str] = set()
         self.spent = 0
         self.open_file()
         self.journal.open_lease(a_lease(), account_id=ACCOUNT, request={})
@@ -73,14 +75,43 @@ class Consent(RuleBasedStateMachine):
     def ask(self, nonce: str) -> ApprovalRequest:
         request = self.book.request(a_teardown(nonce=nonce), ttl_s=TTL)
         if request.id not in self.model:
-            for approval in self.model:
-                if self.live(approval):
-                    self.model[approval] = ApprovalState.VOID
-            self.model[request.id] = ApprovalState.OPEN
-            self.asked_at[request.id] = self.true_time
-            self.attempts[request.id] = 0
+            self.asked(request)
         assert self.live(request.id)
         return request
+
+    def asked(self, request: ApprovalRequest) -> None:
+        for approval in self.model:
+            if self.live(approval) and (approval in self.beforehand) == (request.id in self.beforehand):
+                self.model[approval] = ApprovalState.VOID
+        self.model[request.id] = ApprovalState.OPEN
+        self.asked_at[request.id] = self.true_time
+        self.attempts[request.id] = 0
+
+    @rule(target=standings, nonce=st.sampled_from(["n1", "n2"]))
+    def agree_beforehand(self, nonce: str) -> ApprovalRequest:
+        request = self.book.request(a_standing(nonce=nonce), ttl_s=TTL)
+        if request.id not in self.model:
+            self.beforehand.add(request.id)
+            self.asked(request)
+        if self.model[request.id] is ApprovalState.OPEN:
+            self.book.approve(request.id, channel=Channel.TERMINAL, assurance=AssuranceLevel.PERSON)
+            self.model[request.id] = ApprovalState.APPROVED
+        return request
+
+    @rule(target=tokens, standing=standings, request=requests)
+    def use_what_was_agreed_beforehand(
+        self, standing: ApprovalRequest, request: ApprovalRequest
+    ) -> Held | MultipleResults[Held]:
+        states = (self.model[standing.id], self.model[request.id])
+        try:
+            token = self.book.approve_by_standing(request.id, standing.id)
+        except ConsentError:
+            assert states != (ApprovalState.APPROVED, ApprovalState.OPEN)
+            nothing: MultipleResults[Held] = multiple()
+            return nothing
+        assert states == (ApprovalState.APPROVED, ApprovalState.OPEN)
+        self.model[standing.id], self.model[request.id] = ApprovalState.SPENT, ApprovalState.APPROVED
+        return (request, token)
 
     @rule(target=tokens, request=requests)
     def approve(self, request: ApprovalRequest) -> Held | MultipleResults[Held]:
@@ -168,7 +199,10 @@ class Consent(RuleBasedStateMachine):
             known = self.book.get(ApprovalId(approval))
             assert known is not None and known.state is state
         destroys = [intent for intent in self.journal.open_intents() if intent.action == "destroy"]
-        assert len(destroys) == self.spent == sum(state is ApprovalState.SPENT for state in self.model.values())
+        spent = [
+            one for one, state in self.model.items() if state is ApprovalState.SPENT and one not in self.beforehand
+        ]
+        assert len(destroys) == self.spent == len(spent)
 
 
 TestLifeOfAConsent = Consent.TestCase
