@@ -9,13 +9,13 @@ from pathlib import Path
 from remote_gpu_trainer.app import journal_file
 from remote_gpu_trainer.approval.anchors import SEALED_FILE, SIGNERS_FILE, pinned_signers
 from remote_gpu_trainer.approval.book import KEY_FILE as CONSENT_KEY
+from remote_gpu_trainer.approval.passkeyfiles import FOLDER as PASSKEY_FOLDER
 from remote_gpu_trainer.approval.receipt import KEY_FILE as RECEIPTS_KEY
 from remote_gpu_trainer.domain.approvals import AssuranceLevel
 from remote_gpu_trainer.errors import ConfigError
 from remote_gpu_trainer.settings import POLICY_FILE, Settings
 
-PASSKEYS = "passkeys"
-ANCHORS = (POLICY_FILE, SIGNERS_FILE, PASSKEYS, SEALED_FILE, CONSENT_KEY, RECEIPTS_KEY)
+ANCHORS = (POLICY_FILE, SIGNERS_FILE, PASSKEY_FOLDER, SEALED_FILE, CONSENT_KEY, RECEIPTS_KEY)
 """What decides who may say yes. Whoever writes them decides in the person's place."""
 
 
@@ -59,7 +59,7 @@ def _factors(settings: Settings, asked: set[AssuranceLevel]) -> Iterator[SetupFi
     except ConfigError as wrong:
         yield SetupFinding(str(wrong), bad=True)
         signers = 0
-    passkeys = _count(settings.home / PASSKEYS)
+    passkeys = _count(settings.home / PASSKEY_FOLDER)
     if AssuranceLevel.HARDWARE in asked and not signers and not passkeys:
         how = "rgt approve --enroll registers a passkey, rgt keys pin a security key"
         yield SetupFinding(f"level hardware is asked and no factor is registered: {how}", bad=True)

@@ -33,7 +33,7 @@ def needed_level(policy: "Policy", plan: "Plan") -> "AssuranceLevel":
 
 
 def page_level(settings: "Settings", plan: "Plan") -> "AssuranceLevel":
-    """What a yes on the page needs. What destroys is unsealed in a terminal, whatever signs: the page cannot do that."""
+    """What a yes on the page needs. What destroys is unsealed in a terminal, whatever signs: no page can do that."""
     from remote_gpu_trainer.domain.approvals import AssuranceLevel
 
     level = needed_level(settings.policy, plan)
