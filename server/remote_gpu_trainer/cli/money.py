@@ -50,9 +50,9 @@ def spend(as_json: AsJson = False) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from remote_gpu_trainer.tools import answers
+    from remote_gpu_trainer.tools import balance
 
-    money = answers.spend(_ask(lambda services: services.spend.report()))
+    money = balance.spend(_ask(lambda services: services.spend.report()))
     if as_json:
         typer.echo(money.model_dump_json(indent=2))
         return

@@ -3,13 +3,13 @@
 from collections.abc import Iterable
 from typing import cast
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict
 
 from remote_gpu_trainer.approval.visible import fenced, visible
 from remote_gpu_trainer.domain.artifacts import CopyReceipt, SkippedEntry, VerificationReport
 from remote_gpu_trainer.errors import RgtError
 from remote_gpu_trainer.rules.base import Finding
-from remote_gpu_trainer.services.views import LogView, OfferList, RankedOffer, RunView, SpendReport, TeardownOutcome
+from remote_gpu_trainer.services.views import LogView, OfferList, RankedOffer, RunView, TeardownOutcome
 
 NAMED = 20
 """Files and leftovers that an answer lists; the counts are always of all."""
@@ -171,38 +171,6 @@ class Destroyed(Answer):
     receipt: str | None
     volumes_billing_on: list[str]
     note: str
-
-
-class Cost(Answer):
-    """One run's money. ``work_at_risk``: running since the last copy that was proven off the machine."""
-
-    run: str
-    instance_id: int | None
-    phase: str
-    spent_usd: float
-    usd_per_hour_now: float | None
-    work_at_risk_minutes: float | None
-    work_at_risk_usd: float | None
-
-
-class Spend(Answer):
-    """The account's money at this moment."""
-
-    credit_usd: float
-    burn_usd_per_hour: float
-    burn_complete: bool
-    runway_hours: float | None
-    spent_today_usd: float
-    left_today_usd: float
-    platform_charges_usd: float | None
-    comparison: str
-    """The journal's estimate against the platform's bill, and the difference."""
-    reminders: list[str]
-    runs: list[Cost]
-    stopped_but_billing: list[str]
-    volumes: list[str]
-    orphans: list[str]
-    findings: list[Warned] = Field(default_factory=list[Warned])
 
 
 def warned(findings: Iterable[Finding]) -> list[Warned]:
@@ -370,39 +338,4 @@ def destroyed(outcome: TeardownOutcome) -> Destroyed:
         receipt=outcome.receipt_path,
         volumes_billing_on=list(outcome.volumes_billing_on),
         note=outcome.note,
-    )
-
-
-def spend(report: SpendReport) -> Spend:
-    """The account's money."""
-    return Spend(
-        credit_usd=report.credit_usd,
-        burn_usd_per_hour=report.burn_usd_per_hour,
-        burn_complete=report.burn_complete,
-        runway_hours=report.runway_hours,
-        spent_today_usd=round(report.spent_today_usd, 6),
-        left_today_usd=round(report.left_today_usd, 6),
-        platform_charges_usd=report.platform_charges_usd,
-        comparison=report.comparison,
-        reminders=list(report.reminders),
-        runs=[
-            Cost(
-                run=one.lease,
-                instance_id=one.instance_id,
-                phase=one.phase.value,
-                spent_usd=round(one.spent_usd, 6),
-                usd_per_hour_now=one.usd_per_hour_now,
-                work_at_risk_minutes=one.work_at_risk_minutes,
-                work_at_risk_usd=one.work_at_risk_usd,
-            )
-            for one in report.runs
-        ],
-        stopped_but_billing=list(report.stopped_but_billing),
-        volumes=[f"volume {one.id}: {one.size_gib or '?'} GiB, ${one.usd_per_hour or '?'}/h" for one in report.volumes],
-        orphans=[
-            f"instance {one.instance_id} ({'our label, another journal' if one.ours else 'not ours'}): "
-            f"${one.usd_per_hour_now if one.usd_per_hour_now is not None else '?'}/h"
-            for one in report.orphans
-        ],
-        findings=warned(report.findings),
     )

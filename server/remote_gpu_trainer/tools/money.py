@@ -4,15 +4,15 @@ from mcp.server.mcpserver.tools import Tool
 from mcp.types import ToolAnnotations
 
 from remote_gpu_trainer.services.container import Services
-from remote_gpu_trainer.tools import answers
+from remote_gpu_trainer.tools import balance
 from remote_gpu_trainer.tools.refusals import told
 
 
 def tools(services: Services) -> list[Tool]:
     """Make ``spend``."""
 
-    async def spend() -> answers.Spend:
-        return answers.spend(await services.spend.report())
+    async def spend() -> balance.Spend:
+        return balance.spend(await services.spend.report())
 
     return [
         Tool.from_function(
