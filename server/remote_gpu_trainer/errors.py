@@ -124,21 +124,24 @@ class AnswerLost(MarketError):
     """The request left and no answer came back: it may or may not have happened."""
 
     code = "answer_lost"
-    default_next_step = "do not repeat it; poll_status reconciles the journal with the account"
+    default_next_step = "do not repeat it (VAST31); poll_status reconciles the journal with the account"
 
 
 class AuthFailed(MarketError):
     """The key is missing, wrong or revoked. The platform answers 401, or 404 ``auth_error``."""
 
     code = "auth_failed"
-    default_next_step = "set VAST_API_KEY to a valid key; a set variable wins over the stored key file"
+    default_next_step = (
+        "set VAST_API_KEY to a valid key; a set variable wins over the stored key file (VAST22). Of any instance this "
+        "says nothing (VAST29)"
+    )
 
 
 class TwoFactorRequired(MarketError):
     """The account wants a two-factor session. The key is fine: a new one does not help."""
 
     code = "two_factor_required"
-    default_next_step = "ask the person to open a two-factor session for this account; do not replace the key"
+    default_next_step = "ask the person to open a two-factor session for this account; do not replace the key (VAST21)"
 
 
 class PermissionMissing(MarketError):
@@ -171,7 +174,9 @@ class SearchQuotaExceeded(MarketError):
     """The daily search quota is used up; repeating the search is useless today."""
 
     code = "search_quota_exceeded"
-    default_next_step = "work from the offers already seen, or wait until the quota renews"
+    default_next_step = (
+        "work from the offers already seen, or wait until the quota renews; repeating is useless (VAST23)"
+    )
 
 
 class OfferGone(MarketError):

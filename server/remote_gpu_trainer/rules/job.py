@@ -151,8 +151,8 @@ U31 = Rule(
     cause="A later pip install replaced the framework by a CPU-only build, or the container was started without its "
     "GPU.",
     example="A requirements file that pins torch without the CUDA index.",
-    fix="look at nvidia-smi and torch.cuda.is_available() in the boot hook and end the job when it is False; install "
-    "the framework from the index that fits, or leave the image's alone",
+    fix="end the job when nvidia-smi or torch.cuda.is_available() say no; start_job asks both before it starts; "
+    "install the framework from the index that fits, or leave the image's alone",
     unless="nvidia-smi lists the GPU and the framework sees it",
     source="general; seen on rented hosts, 2026-06",
     checks=on(_no_gpu, StartFacts),

@@ -64,8 +64,8 @@ VAST3 = Rule(
     cause="An instance is bound to one GPU of its machine, not to the machine. When that GPU was rented by another, "
     "it waits without end while other GPUs of the host are free.",
     example="A machine with 8 GPUs shows 5 for rent; the stopped instance waits for number 3, which is taken.",
-    fix="resume_run with method relaunch: a new instance on the same host with the same volume, or any other offer "
-    "from a checkpoint off the box",
+    fix="give up this start and resume_run with method relaunch: another offer from a checkpoint off the box, or a new "
+    "instance on the same host with the same volume (create_instance with volume_id), whose other GPUs are free",
     unless="the instance is running, or asked to start less than 30 s ago",
     source="vast-ai.crisp.help scheduling and docs.vast.ai manage-instances, 2026-06",
     checks=(*on(_gpu_taken, PollFacts), *on(_waits_for_gpu, ResumeFacts)),

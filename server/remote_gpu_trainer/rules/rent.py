@@ -47,7 +47,7 @@ VAST5 = Rule(
     "what the host's driver runs.",
     example="An image with CUDA 12.8 on a host whose cuda_max_good is 12.4: training falls back to the CPU.",
     fix="choose an image whose CUDA is at most the offer's cuda_max, or search with min_cuda; "
-    "look at nvidia-smi in the boot hook before training (U28)",
+    "look at nvidia-smi and nvcc on the box before training; start_job does (U28)",
     unless="the image's CUDA is at most the offer's cuda_max",
     source="seen on the platform, 2026-06; OpenAPI 2026-08 (cuda_max_good)",
     checks=(*on(_image_newer_than_driver, SearchFacts, RentFacts), *on(_gpu_invisible, StartFacts)),

@@ -162,7 +162,7 @@ class RentService:
             self._journal.move(lease.id, RunPhase.PARKED, "the platform refused the create and named a contract")
             raise RequestRejected(
                 f"the platform refused the create and still named contract {contract}: {error.message}",
-                next_step=f"poll_status {lease.id}: if the instance is there it bills, and destroy ends it",
+                next_step=f"poll_status {lease.id}: if the instance is there it bills, and destroy ends it (VAST30)",
                 effect=f"Run {lease.id} is parked, not closed.",
                 details=error.details,
             ) from error
