@@ -10,7 +10,7 @@ import zlib
 from typing import Any, cast
 
 from remote_gpu_trainer.domain.values import Value
-from remote_gpu_trainer.transfer.landing import Landing
+from remote_gpu_trainer.transfer.landing import Landing, full_or_other
 
 NAME = "map.jsonl"
 MOST_BYTES = 1 << 30
@@ -37,8 +37,16 @@ class ChunkMap:
     """Pieces by the key of an unfinished file, and finished files by their path. One process writes it at a time."""
 
     def __init__(self, landing: Landing) -> None:
+        """Open it, and believe what is whole of it.
+
+        Raises:
+            TransferError: a link or something else stands in its place; it is not followed.
+        """
         flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-        self._fd = os.open(NAME, flags, 0o600, dir_fd=landing.partials)
+        try:
+            self._fd = os.open(NAME, flags, 0o600, dir_fd=landing.partials)
+        except OSError as bad:
+            raise full_or_other(bad, landing.path) from bad
         self.pieces: dict[str, list[Piece]] = {}
         self.finished: dict[str, Finished] = {}
         self._load()

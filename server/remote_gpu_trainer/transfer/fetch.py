@@ -140,7 +140,7 @@ class Fetch:
     async def _round(self, waiting: list[list[Order]]) -> None:
         """Let up to two connections work the bundles off; a cut ends the round of that connection."""
         cuts: list[Exception] = []
-        before = self.moved
+        before = self._shelf.counters.steps
 
         async def work() -> None:
             while waiting and not cuts:
@@ -148,7 +148,7 @@ class Fetch:
                     cuts.append(cut)
 
         await crew(work, min(2, len(waiting)))
-        if self.moved > before:
+        if self._shelf.counters.steps > before:
             self._line.fruitless = 0
         if cuts:
             await self._line.pause(cuts[0])

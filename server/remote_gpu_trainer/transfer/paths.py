@@ -7,7 +7,10 @@ PARTIAL_FOLDER = ".rgt-partial"
 """Where unfinished files live below a destination; no remote name may reach into it."""
 MOST_NAME_BYTES = 255
 MOST_PATH_BYTES = 1024
-_RESERVED = re.compile(r"(?:con|prn|aux|nul|conin\$|conout\$|clock\$|com[0-9¹²³]|lpt[0-9¹²³])(?:\..*)?", re.IGNORECASE)
+_RESERVED = re.compile(
+    r"(?:con|prn|aux|nul|conin\$|conout\$|clock\$|com[0-9¹²³]|lpt[0-9¹²³])(?:[.:].*)?", re.IGNORECASE
+)
+_DRIVE = re.compile(r"[A-Za-z]:")
 _HIDDEN = {
     "Cc": "a control character",
     "Cf": "an invisible or direction-changing character",
@@ -32,6 +35,8 @@ def unsafe_reason(path: str, *, max_depth: int = 64) -> str | None:
         return "an absolute path"
     if "\\" in path:
         return "a backslash, which some systems take for a folder's end"
+    if _DRIVE.match(path):
+        return "the letter of a drive on Windows"
     for character in path:
         if character >= "\x7f" or character < " ":
             kind = unicodedata.category(character)

@@ -17,7 +17,7 @@ from remote_gpu_trainer.transfer.landing import Landing
 from remote_gpu_trainer.transfer.leftovers import left_behind
 from remote_gpu_trainer.transfer.limits import CopyLimits, ProgressSink
 from remote_gpu_trainer.transfer.manifests import read_roster
-from remote_gpu_trainer.transfer.paths import shown
+from remote_gpu_trainer.transfer.paths import Roll, shown
 from remote_gpu_trainer.transfer.plan import demand_room, demand_within, plan_files
 from remote_gpu_trainer.transfer.receiver import Shelf
 from remote_gpu_trainer.transfer.roots import plain_roots, prefixes
@@ -86,7 +86,11 @@ async def pull(
         tasks, skipped = plan_files(roster.manifests, places, lease, limits)
         skipped += [_placed(places[number], entry) for number, entry in roster.skipped]
         landing = Landing(destination)
-        chunks = ChunkMap(landing)
+        try:
+            chunks = ChunkMap(landing)
+        except BaseException:
+            landing.close()
+            raise
         try:
             await anyio.to_thread.run_sync(_recall, tasks, landing, chunks)
             demand_room(tasks, landing, limits)
@@ -161,10 +165,14 @@ def _settle(
         else:
             task.restart(current.entry)
             again = True
-    for task in now.values():
-        task.failed = "it appeared while the last copy ran" if last else None
+    roll = Roll()
+    for task in tasks:
+        if task.failed is None:
+            roll.take(task.path)
+    for task in now.values():  # a name that folds into one that was copied would replace it on some file systems
+        task.failed = "it appeared while the last copy ran" if last else roll.take(task.path)
         tasks.append(task)
-        again = again or not last
+        again = again or task.open
     demand_within(tasks, limits)
     return again
 

@@ -19,6 +19,8 @@ TAIL = 33
 MOST_REASON = 200
 BATCH_FILES = 1024
 BATCH_BYTES = 64 << 20
+WORTH_KEEPING = 64 << 10
+"""Bytes; a machine that hangs up after less each time is not getting on."""
 
 
 @dataclass
@@ -27,6 +29,8 @@ class Counters:
 
     bytes: int = 0
     files: int = 0
+    steps: int = 0
+    """Ranges worth keeping and whole small files: what a connection must bring to count as one that got on."""
 
 
 class Shelf:
@@ -43,6 +47,7 @@ class Shelf:
         """Note a range that is on the disk, and finish the file when it was the last."""
         with self.lock:
             task.add(offset, offset + length)
+            self.counters.steps += length >= WORTH_KEEPING or not task.missing()
             self.chunks.add_piece(task.key, Piece(offset=offset, length=length, sha256=digest))
             if task.missing():
                 return
@@ -66,6 +71,7 @@ class Shelf:
         finally:
             os.close(fd)
         with self.lock:
+            self.counters.steps += 1
             self._ready.append((task, digest))
             self._ready_bytes += len(content)
             if len(self._ready) >= BATCH_FILES or self._ready_bytes >= BATCH_BYTES:
