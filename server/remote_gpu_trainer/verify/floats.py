@@ -40,6 +40,8 @@ class TensorScan:
         self.inf = 0
         self.zero = True
         self.bytes = 0
+        self.values = 0
+        """Floating-point numbers that were looked at."""
         self._rest = b""
 
     def feed(self, data: bytes) -> None:
@@ -55,6 +57,7 @@ class TensorScan:
         width = np.dtype(kind.word).itemsize
         whole = len(data) - len(data) % width
         self._rest = data[whole:]
+        self.values += whole // width
         words = np.frombuffer(data, kind.word, whole // width)
         for start in range(0, len(words), 1 << 16):
             self._count(kind, words[start : start + (1 << 16)])
@@ -77,12 +80,14 @@ class ScanTotals:
         self.tensors = 0
         self.nan: list[str] = []
         self.zero: list[str] = []
+        self.values = 0
         self.nan_values = 0
         self.inf_values = 0
 
     def add(self, name: str, scan: TensorScan) -> None:
         """Take one finished tensor."""
         self.tensors += 1
+        self.values += scan.values
         if scan.nan or scan.inf:
             self.nan.append(name)
             self.nan_values += scan.nan
@@ -95,6 +100,10 @@ class ScanTotals:
         outcome.facts["nan_values"] = self.nan_values
         outcome.facts["inf_values"] = self.inf_values
         outcome.facts["all_zero_tensors"] = len(self.zero)
+        if self.values:
+            outcome.facts["non_finite_share"] = (self.nan_values + self.inf_values) / self.values
+        if self.tensors:
+            outcome.facts["all_zero_share"] = len(self.zero) / self.tensors
         if self.nan:
             outcome.warn(
                 "nan",

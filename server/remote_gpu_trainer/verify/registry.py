@@ -21,6 +21,8 @@ class Format:
     """``module:function`` under the loaders."""
     magic: tuple[bytes, ...] = ()
     maps_file: bool = False
+    library: bool = False
+    """A large library is asked, which takes address space of its own."""
 
     def function(self) -> Callable[[Source], Outcome]:
         """The loader, imported now."""
@@ -34,13 +36,27 @@ FORMATS: tuple[Format, ...] = (
     Format("json", (".json", ".ipynb"), "jsontext:load"),
     Format("jsonl", (".jsonl", ".ndjson"), "jsonl:load"),
     Format("csv", (".csv", ".tsv"), "tables:load_csv"),
+    Format("parquet", (".parquet",), "parquet:load", (b"PAR1",), library=True),
+    Format("gguf", (".gguf",), "gguf:load", (b"GGUF",)),
+    Format("onnx", (".onnx",), "onnx:load"),
+    Format("pickle", (".pkl", ".pickle", ".joblib"), "pickles:load"),
     Format("png", (".png",), "png:load", (b"\x89PNG\r\n\x1a\n",)),
+    Format("jpeg", (".jpg", ".jpeg"), "images:load_jpeg", (b"\xff\xd8\xff",), library=True),
+    Format("gif", (".gif",), "images:load_gif", (b"GIF87a", b"GIF89a"), library=True),
+    Format("webp", (".webp",), "images:load_webp", library=True),
+    Format("bmp", (".bmp",), "images:load_bmp", library=True),
+    Format("tiff", (".tif", ".tiff"), "images:load_tiff", (b"II*\0", b"MM\0*"), library=True),
     Format("npy", (".npy",), "arrays:load", (b"\x93NUMPY",)),
     Format("npz", (".npz",), "arrays:load_npz"),
     Format("tar.gz", (".tar.gz", ".tgz"), "archives:load_targz", (b"\x1f\x8b",)),
+    Format("tar.bz2", (".tar.bz2", ".tbz2"), "archives:load_tarbz2"),
+    Format("tar.xz", (".tar.xz", ".txz"), "archives:load_tarxz"),
+    Format("tar.zst", (".tar.zst", ".tzst"), "archives:load_tarzst"),
     Format("zip", (".zip",), "archives:load_zip", (b"PK\x03\x04", b"PK\x05\x06")),
     Format("tar", (".tar",), "archives:load_tar"),
     Format("gzip", (".gz",), "archives:load_gzip", (b"\x1f\x8b",)),
+    Format("bzip2", (".bz2",), "archives:load_bz2", (b"BZh",)),
+    Format("xz", (".xz",), "archives:load_xz", (b"\xfd7zXZ\0",)),
     Format("zstd", (".zst",), "archives:load_zstd", (b"\x28\xb5\x2f\xfd",)),
 )
 BY_NAME = {entry.name: entry for entry in FORMATS}

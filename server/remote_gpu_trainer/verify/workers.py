@@ -17,7 +17,12 @@ from remote_gpu_trainer.verify.registry import Format
 
 ANSWER_MOST = 32 << 20
 LIBRARY_BYTES = 4 << 30
-"""Address space, not memory, that torch's own libraries are given."""
+"""Address space, not memory, that the libraries behind some loaders are given."""
+ENVIRONMENT = {
+    "LC_ALL": "C.UTF-8", "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "ARROW_DEFAULT_MEMORY_POOL": "system",
+    "ARROW_IO_THREADS": "1",
+}  # fmt: skip
+"""All that a worker is told: one thread for each library, and a memory pool that the limit can see."""
 _Code = Annotated[str, Field(pattern=r"^[a-z0-9-]{1,40}$")]
 _FactName = Annotated[str, Field(pattern=r"^[a-z0-9_]{1,40}$")]
 _Fact = Annotated[str, Field(max_length=500)] | bool | int | float
@@ -66,7 +71,9 @@ class Worker:
         seconds = self._limits.seconds_for(size)
         request = {
             "format": kind.name,
-            "memory_bytes": self._limits.memory_bytes + (size + LIBRARY_BYTES if kind.maps_file else 0),
+            "memory_bytes": self._limits.memory_bytes
+            + (size if kind.maps_file else 0)
+            + (LIBRARY_BYTES if kind.maps_file or kind.library else 0),
             "cpu_seconds": seconds,
         }
         deadline = time.monotonic() + seconds
@@ -105,7 +112,7 @@ class Worker:
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
                 pass_fds=(theirs.fileno(),),
-                env={"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "LC_ALL": "C.UTF-8"},
+                env=ENVIRONMENT,
                 cwd=os.sep,
             )
         self._channel = ours

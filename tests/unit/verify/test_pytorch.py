@@ -1,12 +1,15 @@
 import io
+import os
 import pickletools
+import sys
 import zipfile
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from remote_gpu_trainer.verify.loaders.pytorch import load
-from remote_gpu_trainer.verify.outcome import BrokenArtifact
+from remote_gpu_trainer.verify.outcome import BrokenArtifact, Outcome
 from remote_gpu_trainer.verify.source import Source
 
 # As torch.save writes {"w": tensor of shape (2, 2), "step": 9}, protocol 2.
@@ -15,6 +18,12 @@ STATE = (
     b"ctorch\nFloatStorage\nq\x04X\x01\x00\x00\x000q\x05X\x03\x00\x00\x00cpuq\x06K\x04tq\x07QK\x00K\x02K\x02\x86q\x08"
     b"K\x02K\x01\x86q\t\x89ccollections\nOrderedDict\nq\n)Rq\x0btq\x0cRq\rX\x04\x00\x00\x00stepq\x0eK\tu."
 )
+
+
+@pytest.fixture(autouse=True)
+def no_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the restricted reader proves by itself."""
+    monkeypatch.setitem(sys.modules, "torch", None)
 
 
 def read(path: Path, state: bytes, data: bytes) -> tuple[str, dict[str, object]]:
@@ -49,3 +58,51 @@ def test_a_short_storage_and_a_tensor_beyond_its_storage_are_named(tmp_path: Pat
 def test_nan_in_a_checkpoint_is_counted(tmp_path: Path) -> None:
     code, facts = read(tmp_path / "m.pt", STATE, np.array([1, np.nan, 2, 3], np.float32).tobytes())
     assert (code, facts["nan_values"]) == ("nan", 1)
+
+
+def of(what: bytes) -> Outcome:
+    """A checkpoint whose pickle is ``what``, with one storage of four floats."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as archive:
+        archive.writestr("m/data.pkl", what)
+        archive.writestr("m/data/0", np.arange(4, dtype=np.float32).tobytes())
+    fd = os.memfd_create("m.pt")
+    try:
+        os.write(fd, out.getvalue())
+        return load(Source(fd))
+    finally:
+        os.close(fd)
+
+
+TENSOR = STATE[STATE.index(b"ctorch._utils") : STATE.index(b"X\x04\x00\x00\x00stepq")]
+
+
+def text(value: str) -> bytes:
+    return b"X" + len(value).to_bytes(4, "little") + value.encode()
+
+
+def test_a_training_checkpoint_names_the_models_own_tensors() -> None:
+    inner = b"}(" + text("layer.w") + TENSOR + b"u"
+    outcome = of(b"\x80\x02}(" + text("model") + inner + text("epoch") + b"K\x05u.")
+    assert outcome.names == ["layer.w"]
+    assert outcome.facts["epoch"] == 5
+
+
+def test_other_nesting_is_named_by_its_way_and_a_part_that_holds_itself_ends() -> None:
+    itself = b"}q\x63(" + text("self") + b"h\x63" + text("w") + TENSOR + b"u"
+    outcome = of(b"\x80\x02}(" + text("ema") + itself + b"u.")
+    assert outcome.names == ["ema.w"]
+
+
+def test_what_optimizers_and_schedulers_hold_beside_tensors_is_let_through() -> None:
+    beside = (
+        text("dtype") + b"ctorch\nbfloat16\n" + text("device") + b"ctorch\ndevice\n" + text("cpu") + b"\x85R"
+        + text("milestones") + b"ccollections\nCounter\n}K\x03K\x01s\x85R"
+    )  # fmt: skip
+    outcome = of(b"\x80\x02}(" + text("w") + TENSOR + beside + b"u.")
+    assert [code for code, _, _ in outcome.findings] == ["restricted-read"]
+
+
+def test_a_dtype_is_never_something_to_call() -> None:
+    with pytest.raises(BrokenArtifact, match="calls something other"):
+        of(b"\x80\x02ctorch\nbfloat16\n)R.")

@@ -1,6 +1,6 @@
 """zip, tar, gz and zst: every member read to its end and never written, with limits against bombs."""
 
-import gzip
+import contextlib
 import importlib
 import stat
 import tarfile
@@ -10,6 +10,7 @@ import zlib
 from collections.abc import Iterator
 from typing import IO, Any, Protocol
 
+from remote_gpu_trainer.verify import confine
 from remote_gpu_trainer.verify.outcome import BrokenArtifact, Outcome
 from remote_gpu_trainer.verify.source import Source
 
@@ -18,7 +19,14 @@ RATIO_MOST = 200
 """Unpacked bytes per packed byte, judged beyond UNPACKED_FREE; text of logs stays below 100."""
 UNPACKED_FREE = 64 << 20
 UNPACKED_MOST = 1 << 40
+ZSTD_WINDOW = 128 << 20
+"""Bytes that a zstd stream may ask the reader to keep; ``zstd --long`` asks for that many."""
+ZSTD_PIECE = 2 << 10
+"""Packed bytes at a time: four of them may stand for 128 KiB, so these for 64 MiB."""
 _PIECE = 1 << 20
+_PACKING_ERRORS: set[type[Exception]] = set()
+"""What the packings beyond zlib raise; none before their modules are imported."""
+_UNPACKING = (zlib.error, EOFError, OSError)
 
 
 class Readable(Protocol):
@@ -54,7 +62,7 @@ def pieces(stream: Readable, packed: int) -> Iterator[bytes]:
         while data := stream.read(_PIECE):
             unpacked.add(len(data))
             yield data
-    except (zlib.error, EOFError, OSError, zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:
+    except (*_UNPACKING, zipfile.BadZipFile, NotImplementedError, RuntimeError, *_PACKING_ERRORS) as error:
         raise BrokenArtifact("corrupt", f"it cannot be unpacked: {str(error)[:120]}") from error
 
 
@@ -114,12 +122,40 @@ def load_zip(source: Source) -> Outcome:
     return outcome
 
 
-def load_gzip(source: Source) -> Outcome:
-    """Read a gzip stream to its end, with its CRC."""
-    outcome = Outcome()
-    with source.stream() as stream, gzip.GzipFile(fileobj=stream) as unpacked:
+def load_packed(source: Source, name: str) -> Outcome:
+    """Read a packed stream to its end, with its checksum. ``name`` is one of ``gzip``, ``bz2``, ``xz``, ``zstd``."""
+    with source.stream() as stream, _opened(name, stream) as unpacked:
+        if unpacked is None:
+            return _no_loader(name)
+        outcome = Outcome()
         outcome.facts["unpacked_bytes"] = sum(len(piece) for piece in pieces(unpacked, source.size))
     return outcome
+
+
+def load_packed_tar(source: Source, name: str) -> Outcome:
+    """Walk a packed tar."""
+    with source.stream() as stream, _opened(name, stream) as unpacked:
+        return _no_loader(name) if unpacked is None else _tar(_Counted(unpacked, source.size))
+
+
+def load_gzip(source: Source) -> Outcome:
+    """Read a gzip stream."""
+    return load_packed(source, "gzip")
+
+
+def load_bz2(source: Source) -> Outcome:
+    """Read a bzip2 stream."""
+    return load_packed(source, "bz2")
+
+
+def load_xz(source: Source) -> Outcome:
+    """Read an xz stream."""
+    return load_packed(source, "xz")
+
+
+def load_zstd(source: Source) -> Outcome:
+    """Read a zstd stream where this Python knows the format (3.14, or the extra ``zstd``)."""
+    return load_packed(source, "zstd")
 
 
 def load_tar(source: Source) -> Outcome:
@@ -130,8 +166,74 @@ def load_tar(source: Source) -> Outcome:
 
 def load_targz(source: Source) -> Outcome:
     """Walk a gzipped tar."""
-    with source.stream() as stream, gzip.GzipFile(fileobj=stream) as unpacked:
-        return _tar(_Counted(unpacked, source.size))
+    return load_packed_tar(source, "gzip")
+
+
+def load_tarbz2(source: Source) -> Outcome:
+    """Walk a bzipped tar."""
+    return load_packed_tar(source, "bz2")
+
+
+def load_tarxz(source: Source) -> Outcome:
+    """Walk a tar packed with xz."""
+    return load_packed_tar(source, "xz")
+
+
+def load_tarzst(source: Source) -> Outcome:
+    """Walk a tar packed with zstd."""
+    return load_packed_tar(source, "zstd")
+
+
+_MODULES = {"gzip": ("gzip",), "bz2": ("bz2",), "xz": ("lzma",), "zstd": ("compression.zstd", "zstandard")}
+_READERS = {"gzip": "GzipFile", "bz2": "BZ2File", "lzma": "LZMAFile", "compression.zstd": "ZstdFile"}
+
+
+def _opened(name: str, stream: IO[bytes]) -> Any:
+    """A reader of the unpacked bytes; a context that yields None where the packing is not known to this Python."""
+    for module in _MODULES[name]:
+        with contextlib.suppress(ImportError), confine.importing():
+            library: Any = importlib.import_module(module)
+            for error in ("LZMAError", "ZstdError"):
+                if hasattr(library, error):
+                    _PACKING_ERRORS.add(getattr(library, error))
+            if module == "zstandard":
+                return contextlib.nullcontext(_Frames(library.ZstdDecompressor(max_window_size=ZSTD_WINDOW), stream))
+            opener: Any = getattr(library, _READERS[module])
+            return opener(fileobj=stream) if module == "gzip" else opener(stream)
+    return contextlib.nullcontext()
+
+
+def _no_loader(name: str) -> Outcome:
+    outcome = Outcome(loaded=False)
+    how = "Python 3.14 or the extra 'zstd'" if name == "zstd" else "a Python that was built with it"
+    outcome.note("no-loader", f"{name} needs {how}; only its digest was proven")
+    return outcome
+
+
+class _Frames:
+    """Unpacks zstd frame by frame; the package's own reader takes a cut frame for a whole one."""
+
+    def __init__(self, library: Any, stream: IO[bytes]) -> None:
+        self._library, self._stream = library, stream
+        self._frame: Any = None
+        self._ready = b""
+
+    def read(self, size: int = -1, /) -> bytes:
+        """As of any stream; more than ``size`` is kept for the next call."""
+        while not self._ready:
+            packed = self._stream.read(ZSTD_PIECE)
+            if not packed:
+                if self._frame is not None:
+                    raise EOFError("it ends inside a frame")
+                break
+            while packed:
+                self._frame = self._frame or self._library.decompressobj()
+                self._ready += self._frame.decompress(packed)
+                packed = self._frame.unused_data if self._frame.eof else b""
+                self._frame = None if self._frame.eof else self._frame
+        piece = self._ready if size < 0 else self._ready[:size]
+        self._ready = self._ready[len(piece) :]
+        return piece
 
 
 class _Counted:
@@ -170,24 +272,7 @@ def _tar(stream: Readable) -> Outcome:
                         raise BrokenArtifact("truncated", f"{member.name[:80]!r} holds {got} of {member.size} bytes")
         while stream.read(_PIECE):  # tar ends at its end mark; what is packed behind it counts, and so does the CRC
             pass
-    except (tarfile.TarError, zlib.error, EOFError, OSError, ValueError, RecursionError) as error:
+    except (*_UNPACKING, *_PACKING_ERRORS, tarfile.TarError, ValueError, RecursionError) as error:
         raise BrokenArtifact("corrupt", f"it is not a whole tar: {str(error)[:120]}") from error
     outcome.facts.update(members=members, unpacked_bytes=total)
-    return outcome
-
-
-def load_zstd(source: Source) -> Outcome:
-    """Read a zstd stream where this Python knows the format (3.14, or the zstandard package)."""
-    try:
-        zstd: Any = importlib.import_module("compression.zstd")
-    except ImportError:
-        outcome = Outcome(loaded=False)
-        outcome.note("no-loader", "zstd needs Python 3.14; only its digest was proven")
-        return outcome
-    outcome = Outcome()
-    with source.stream() as stream, zstd.ZstdFile(stream) as unpacked:
-        try:
-            outcome.facts["unpacked_bytes"] = sum(len(piece) for piece in pieces(unpacked, source.size))
-        except zstd.ZstdError as error:
-            raise BrokenArtifact("corrupt", f"it cannot be unpacked: {str(error)[:120]}") from error
     return outcome

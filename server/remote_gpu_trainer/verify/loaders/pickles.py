@@ -4,7 +4,8 @@ import pickletools
 from dataclasses import dataclass, field
 from typing import IO
 
-from remote_gpu_trainer.verify.outcome import BrokenArtifact
+from remote_gpu_trainer.verify.outcome import BrokenArtifact, Outcome
+from remote_gpu_trainer.verify.source import Source
 
 STORAGES = {
     "DoubleStorage": "F64", "FloatStorage": "F32", "HalfStorage": "F16", "BFloat16Storage": "BF16",
@@ -12,8 +13,19 @@ STORAGES = {
     "BoolStorage": "BOOL", "ComplexFloatStorage": "C64", "ComplexDoubleStorage": "C128", "UntypedStorage": "U8",
     "Float8_e4m3fnStorage": "F8_E4M3", "Float8_e5m2Storage": "F8_E5M2",
 }  # fmt: skip
-REBUILDERS = {"torch._utils _rebuild_tensor_v2", "torch._utils _rebuild_parameter"}
-ALLOWED = {"collections OrderedDict", "torch Size", *REBUILDERS, *(f"torch {name}" for name in STORAGES)}
+TENSOR_V2, TENSOR_V3 = "torch._utils _rebuild_tensor_v2", "torch._utils _rebuild_tensor_v3"
+REBUILDERS = {TENSOR_V2, TENSOR_V3, "torch._utils _rebuild_parameter"}
+DTYPES = {
+    "bool": "BOOL", "uint8": "U8", "int8": "I8", "uint16": "U16", "int16": "I16", "uint32": "U32", "int32": "I32",
+    "uint64": "U64", "int64": "I64", "float16": "F16", "bfloat16": "BF16", "float32": "F32", "float64": "F64",
+    "complex64": "C64", "complex128": "C128", "float8_e4m3fn": "F8_E4M3", "float8_e5m2": "F8_E5M2",
+    "float8_e8m0fnu": "F8_E8M0",
+}  # fmt: skip
+MAPPINGS = {"collections OrderedDict", "collections Counter"}
+PLAIN = {"torch Size", "torch device", "builtins set", "__builtin__ set", "_codecs encode"}
+"""What optimizers and schedulers hold beside tensors; torch's own ``weights_only`` lets these through as well."""
+_NEVER_CALLED = {"torch.storage UntypedStorage", *(f"torch {name}" for name in (*STORAGES, *DTYPES))}
+ALLOWED = {*MAPPINGS, *PLAIN, *REBUILDERS, *_NEVER_CALLED}
 CONSTANTS = {
     "NONE", "NEWTRUE", "NEWFALSE", "BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT", "BINUNICODE",
     "SHORT_BINUNICODE", "BINUNICODE8", "BINBYTES", "SHORT_BINBYTES",
@@ -33,7 +45,7 @@ class Call:
     """A call that the pickle asks for and does not get."""
 
     name: str
-    args: tuple[object, ...]
+    args: list[object]
 
 
 @dataclass(eq=False)
@@ -117,13 +129,13 @@ class Reader:
         if code == "BINPERSID":
             self.stack.append(self._storage(top))
         elif code == "BUILD":
-            if not isinstance(self.stack[-1], Call):
-                raise BrokenArtifact("unsafe-pickle", "it sets the state of something other than an OrderedDict")
+            if not isinstance(target := self.stack[-1], Call) or target.name not in MAPPINGS:
+                raise BrokenArtifact("unsafe-pickle", "it sets the state of something other than a mapping")
         else:
             callee = self.stack.pop()
-            if not isinstance(callee, Name) or not isinstance(top, Box) or callee.text.endswith("Storage"):
+            if not isinstance(callee, Name) or not isinstance(top, Box) or callee.text in _NEVER_CALLED:
                 raise BrokenArtifact("unsafe-pickle", "it calls something other than an allowed global")
-            call = Call(callee.text, tuple(top.items))
+            call = Call(callee.text, list(top.items))
             self.calls.append(call)
             self.stack.append(call)
 
@@ -131,7 +143,7 @@ class Reader:
         items = what.items if isinstance(what, Box) else []
         match items[:5]:
             case ["storage", Name(text=text), str() as key, str(), int() as elements] if elements >= 0:
-                kind = STORAGES.get(text.removeprefix("torch "))
+                kind = STORAGES.get(text.rpartition(" ")[2])
                 known = self.storages.get(key)
                 if kind is None or (known is not None and (known.kind, known.elements) != (kind, elements)):
                     raise BrokenArtifact("malformed-pickle", f"storage {key[:40]!r} is described in two ways")
@@ -176,7 +188,15 @@ class Reader:
         target = self.stack[-1]
         if isinstance(target, Box):
             target.items.extend(items)
-        elif not isinstance(target, Call) or target.name != "collections OrderedDict":
+        elif not isinstance(target, Call) or target.name not in MAPPINGS:
             raise BrokenArtifact("unsafe-pickle", "it fills something other than a list, set or dict")
         else:
-            target.args += tuple(items)
+            target.args.extend(items)
+
+
+def load(source: Source) -> Outcome:
+    """Say of a bare pickle that nothing here loads it: that would run what it holds."""
+    outcome = Outcome(loaded=False)
+    outcome.warn("pickle", "a pickle runs code when it is loaded, so nothing loaded it; only its digest was proven")
+    outcome.facts["bytes"] = source.size
+    return outcome

@@ -2,13 +2,25 @@
 
 import importlib
 import importlib.util
+import pickle  # for the name of its error
 import zipfile
 from typing import Any
 
 from remote_gpu_trainer.verify import confine
 from remote_gpu_trainer.verify.floats import ScanTotals, TensorScan
 from remote_gpu_trainer.verify.loaders.archives import open_zip, pieces
-from remote_gpu_trainer.verify.loaders.pickles import REBUILDERS, Box, Call, Reader, Storage
+from remote_gpu_trainer.verify.loaders.pickles import (
+    DTYPES,
+    MAPPINGS,
+    REBUILDERS,
+    TENSOR_V2,
+    TENSOR_V3,
+    Box,
+    Call,
+    Name,
+    Reader,
+    Storage,
+)
 from remote_gpu_trainer.verify.loaders.safetensors import BITS
 from remote_gpu_trainer.verify.outcome import BrokenArtifact, Outcome
 from remote_gpu_trainer.verify.source import Source
@@ -16,6 +28,9 @@ from remote_gpu_trainer.verify.source import Source
 PICKLE_MOST = 256 << 20
 TORCH_LEAST = (2, 10)
 """Before it, ``weights_only`` has known holes."""
+MODEL_KEYS = {"model", "state_dict", "model_state_dict", "module"}
+"""Under one of these a training checkpoint keeps the model, beside its optimizer."""
+NAMES_MOST, NAMES_DEEP = 50_000, 4
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 
 
@@ -34,7 +49,12 @@ def load(source: Source) -> Outcome:
             torch: Any = importlib.import_module("torch")
         version = tuple(int(part) for part in str(torch.__version__).split("+")[0].split(".")[:2])
         if version >= TORCH_LEAST:
-            torch.load(source.path, map_location="cpu", weights_only=True, mmap=zipped)
+            try:
+                torch.load(source.path, map_location="cpu", weights_only=True, mmap=zipped)
+            except pickle.UnpicklingError as error:  # its text advises to load unsafely, and is not passed on
+                raise BrokenArtifact(
+                    "unsafe-pickle", f"torch {torch.__version__} refuses it as weights only"
+                ) from error
             return outcome
         reason = f"torch {torch.__version__} is older than 2.10, where weights_only has known holes"
     outcome.loaded = False
@@ -82,18 +102,18 @@ def _legacy(source: Source) -> Outcome:
         root = reader.read(stream)
         keys = Reader().read(stream)
         for key in keys.items if isinstance(keys, Box) else []:
-            storage = reader.storages.get(str(key))
+            storage = reader.storages.get(key) if isinstance(key, str) else None
             length = stream.read(8)
             if storage is None or len(length) != 8 or int.from_bytes(length, "little") != storage.elements:
-                raise BrokenArtifact("lying-storage", f"storage {str(key)[:40]!r} is not what the pickle describes")
+                raise BrokenArtifact("lying-storage", "its list of storages is not what the pickle describes")
             scan = TensorScan(storage.kind)
             begin = stream.tell()
             for chunk in source.chunks(begin, _bytes(storage)):
                 scan.feed(chunk)
             if scan.bytes != _bytes(storage):
-                raise BrokenArtifact("truncated", f"storage {str(key)[:40]!r} ends after {scan.bytes} bytes")
+                raise BrokenArtifact("truncated", f"storage {storage.key[:40]!r} ends after {scan.bytes} bytes")
             stream.seek(begin + scan.bytes)
-            totals.add(str(key), scan)
+            totals.add(storage.key, scan)
     if totals.tensors != len(reader.storages):
         raise BrokenArtifact("missing-storage", f"{totals.tensors} of {len(reader.storages)} storages are there")
     _tell(root, reader, totals, outcome)
@@ -108,23 +128,61 @@ def _tell(root: object, reader: Reader, totals: ScanTotals, outcome: Outcome) ->
     tensors = [call for call in reader.calls if call.name in REBUILDERS and call.args]
     for call in tensors:
         _extent(call)
-    outcome.facts["tensors"] = sum(call.name.endswith("_v2") for call in tensors)
+    outcome.facts["tensors"] = sum(call.name in (TENSOR_V2, TENSOR_V3) for call in tensors)
     outcome.facts["parameters"] = sum(storage.elements for storage in reader.storages.values())
     outcome.facts["dtypes"] = ", ".join(sorted({storage.kind for storage in reader.storages.values()}))
-    items = list(root.items) if isinstance(root, Box) else list(root.args) if isinstance(root, Call) else []
-    for key, value in zip(items[::2], items[1::2], strict=False):
-        if isinstance(key, str) and isinstance(value, Call) and value.name in REBUILDERS:
-            outcome.names.append(key)
+    for key, value in _entries(root):
         if key in {"step", "global_step", "epoch"} and isinstance(value, int) and not isinstance(value, bool):
             outcome.facts["epoch" if key == "epoch" else "step"] = value
+    outcome.names = _names(root)
     totals.tell(outcome)
 
 
+def _entries(what: object) -> list[tuple[object, object]]:
+    """The entries of a mapping; none of anything else."""
+    if isinstance(what, Box) and what.kind == "EMPTY_DICT":
+        items = what.items
+    elif isinstance(what, Call) and what.name in MAPPINGS:
+        items = what.args
+    else:
+        return []
+    return list(zip(items[::2], items[1::2], strict=False))
+
+
+def _names(root: object) -> list[str]:
+    """Tensors by name: those of the model where the checkpoint holds one beside other things, else by dotted name."""
+    for key, value in _entries(root):
+        if key in MODEL_KEYS and (names := _names(value)):
+            return names
+    found: list[str] = []
+    seen: set[int] = set()  # one part may be named in many places, and name itself
+    waiting: list[tuple[str, object, int]] = [("", root, 0)]
+    while waiting and len(found) < NAMES_MOST:
+        prefix, what, depth = waiting.pop()
+        if isinstance(what, Call) and what.name in REBUILDERS:
+            found.append(prefix)
+        elif depth < NAMES_DEEP and id(what) not in seen:
+            seen.add(id(what))
+            inner = [
+                (f"{prefix}.{key}" if prefix else f"{key}", value, depth + 1)
+                for key, value in _entries(what)
+                if isinstance(key, str | int)
+            ]
+            waiting.extend(reversed(inner))
+    return found
+
+
 def _extent(call: Call) -> None:
-    if not call.name.endswith("_v2"):
+    """Hold a tensor against its storage.
+
+    Raises:
+        BrokenArtifact: ``lying-tensor``.
+    """
+    if call.name not in (TENSOR_V2, TENSOR_V3):
         return
-    match call.args[:4]:
-        case (Storage(elements=held), int() as offset, Box(items=sizes), Box(items=strides)):
+    match call.args[:7]:
+        case [Storage() as storage, int() as offset, Box(items=sizes), Box(items=strides), *rest]:
+            held = _held(storage, rest[-1] if call.name == TENSOR_V3 and len(rest) == 3 else None)
             pairs = list(zip(sizes, strides, strict=False))
             whole = [(a, b) for a, b in pairs if isinstance(a, int) and isinstance(b, int) and a >= 0 and b >= 0]
             if offset >= 0 and len(sizes) == len(strides) == len(whole):
@@ -134,3 +192,9 @@ def _extent(call: Call) -> None:
         case _:
             pass
     raise BrokenArtifact("lying-tensor", "a tensor reaches beyond its storage")
+
+
+def _held(storage: Storage, dtype: object) -> int:
+    """Elements that a storage has room for; an untyped one is counted in bytes and read as ``dtype``."""
+    kind = DTYPES.get(dtype.text.removeprefix("torch ")) if isinstance(dtype, Name) else None
+    return storage.elements if kind is None else _bytes(storage) * 8 // BITS.get(kind, 128)
