@@ -27,6 +27,7 @@ from remote_gpu_trainer.services.watch import WatchService
 from remote_gpu_trainer.settings import Settings
 from remote_gpu_trainer.ssh.connector import ParamikoConnector
 from remote_gpu_trainer.vastai.client import VastClient
+from remote_gpu_trainer.verify.fresh import FreshCopies
 
 JOURNAL_FILE = "journal.sqlite"
 
@@ -75,6 +76,8 @@ def compose(settings: Settings, *, clock: Clock | None = None) -> Services:
         clock=clock,
     )
 
+    fresh = FreshCopies()
+
     async def aclose() -> None:
         await market.aclose()
         database.close()
@@ -103,9 +106,15 @@ def compose(settings: Settings, *, clock: Clock | None = None) -> Services:
             journal=journal, watch=watch, views=views, states=states, policy=policy, platform=platform, clock=clock
         ),
         pull=PullService(
-            journal=journal, hosts=hosts, ledger=ledger, policy=policy, results=settings.results, clock=clock
+            journal=journal,
+            hosts=hosts,
+            ledger=ledger,
+            policy=policy,
+            results=settings.results,
+            clock=clock,
+            fresh=fresh,
         ),
-        proof=ProofService(journal=journal, clock=clock),
+        proof=ProofService(journal=journal, clock=clock, fresh=fresh),
         teardown=TeardownService(
             market=market,
             journal=journal,

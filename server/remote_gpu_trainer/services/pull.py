@@ -4,6 +4,7 @@ import secrets
 from pathlib import Path
 
 import anyio
+import anyio.to_thread
 
 from remote_gpu_trainer.domain.artifacts import CopyReceipt, Expectations, VerificationReport
 from remote_gpu_trainer.domain.ids import CopyId
@@ -22,6 +23,7 @@ from remote_gpu_trainer.services.lookup import find_run
 from remote_gpu_trainer.transfer.limits import ProgressSink
 from remote_gpu_trainer.transfer.pull import pull
 from remote_gpu_trainer.transfer.routes import choose
+from remote_gpu_trainer.verify.fresh import FreshCopies
 from remote_gpu_trainer.verify.run import verify
 
 FAR_SIDE = "far-side"
@@ -34,8 +36,17 @@ class PullService:
     """Copies results off a machine. A failure parks the run; nothing leads on from there to destroy."""
 
     def __init__(
-        self, *, journal: Journal, hosts: HostAccess, ledger: Ledger, policy: Policy, results: Path, clock: Clock
+        self,
+        *,
+        journal: Journal,
+        hosts: HostAccess,
+        ledger: Ledger,
+        policy: Policy,
+        results: Path,
+        clock: Clock,
+        fresh: FreshCopies,
     ) -> None:
+        self._fresh = fresh
         self._journal = journal
         self._hosts = hosts
         self._ledger = ledger
@@ -82,6 +93,7 @@ class PullService:
                 clock=self._clock,
                 progress=progress,
             )
+            await anyio.to_thread.run_sync(self._fresh.remember, receipt)
             host = await self._hosts.open(record)
             try:
                 await self._keep_far_side(record, receipt, host)
@@ -148,9 +160,10 @@ class PullService:
 class ProofService:
     """Verifies copies, and plain folders."""
 
-    def __init__(self, *, journal: Journal, clock: Clock) -> None:
+    def __init__(self, *, journal: Journal, clock: Clock, fresh: FreshCopies) -> None:
         self._journal = journal
         self._clock = clock
+        self._fresh = fresh
 
     async def verify(self, *, copy_id: str | None, path: str | None, expect: Expectations | None) -> VerificationReport:
         """Prove a copy against its manifest, or look at a folder without one.
@@ -180,6 +193,7 @@ class ProofService:
             expect=expect,
             copy_id=receipt.copy_id,
             clock=self._clock,
+            known=self._fresh.of(receipt.copy_id),
         )
         self._journal.save_verification(report)
         record = find_run(self._journal, receipt.lease)

@@ -9,11 +9,10 @@ from dataclasses import dataclass
 
 from remote_gpu_trainer.domain.artifacts import ArtifactFinding, FileProof, ManifestEntry, Severity, VerificationLevel
 from remote_gpu_trainer.verify.expect import Seen
+from remote_gpu_trainer.verify.fresh import Known
 from remote_gpu_trainer.verify.registry import HEAD, detect
 from remote_gpu_trainer.verify.workers import Answer, Worker
 
-Known = tuple[int, int, str]
-"""Size in bytes, mtime in nanoseconds and sha256 of a file that was just hashed."""
 _READ = 4 << 20
 
 
@@ -38,14 +37,13 @@ def inspect(fd: int, task: Task, worker: Worker, stop: threading.Event) -> Seen:
     """
     before = os.fstat(fd)
     kind = detect(task.path, os.pread(fd, HEAD, 0))
-    known = task.known
-    fresh = known is None or known[:2] != (before.st_size, before.st_mtime_ns)
+    known = task.known if task.known is not None and task.known.holds_for(before) else None
     if stop.is_set():
         raise Stopped
     with ThreadPoolExecutor(1) as pool:
         loading = pool.submit(worker.load, fd, before.st_size, kind) if kind else None
         try:
-            sha256 = hash_of(fd, stop.is_set) if fresh or known is None else known[2]
+            sha256 = hash_of(fd, stop.is_set) if known is None else known.sha256
         except Stopped:
             worker.close()
             raise

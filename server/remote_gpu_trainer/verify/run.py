@@ -14,7 +14,8 @@ from remote_gpu_trainer.domain.ids import CopyId
 from remote_gpu_trainer.errors import InvalidRequest, LimitExceeded, RgtError
 from remote_gpu_trainer.ports import Clock
 from remote_gpu_trainer.verify.expect import Judgement, Seen, judge, raised
-from remote_gpu_trainer.verify.inspect_file import Known, Stopped, Task, inspect
+from remote_gpu_trainer.verify.fresh import Known
+from remote_gpu_trainer.verify.inspect_file import Stopped, Task, inspect
 from remote_gpu_trainer.verify.limits import VerifyLimits
 from remote_gpu_trainer.verify.places import files_beneath, open_beneath
 from remote_gpu_trainer.verify.workers import Worker
@@ -46,7 +47,7 @@ async def verify(
     With a manifest its files are what is proven; whatever else lies in the folder was not copied, takes no part, and
     cannot meet an expectation. Without one, every regular file beneath the folder is taken, and its digest is simply
     the one computed. ``destination`` may be a single file. ``known`` spares the hashing of files that the copy has
-    just proven, while their size and mtime are the same.
+    just proven, while size, times and inode are the same.
 
     Raises:
         InvalidRequest: nothing is at ``destination``.

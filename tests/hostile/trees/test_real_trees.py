@@ -11,6 +11,7 @@ import anyio
 import pytest
 
 from remote_gpu_trainer.errors import InvalidRequest, LimitExceeded, LocalDiskFull, RgtError
+from remote_gpu_trainer.verify.fresh import FreshCopies
 from tests.hostile.trees.conftest import LIMITS, Home
 
 pytestmark = pytest.mark.anyio
@@ -196,8 +197,11 @@ async def test_a_sparse_file_of_eight_tebibytes_is_refused_for_want_of_room(home
 
 async def test_a_sparse_file_within_the_policy_arrives_as_the_zeros_that_it_is(home: Home) -> None:
     sparse(3 << 20)(home.out)
-    await home.pull()
+    receipt = await home.pull()
     assert home.arrived() == {"sparse": bytes(3 << 20)}
+    fresh = FreshCopies()
+    fresh.remember(receipt)
+    assert [mark.sha256 for mark in fresh.of(receipt.copy_id).values()] == [receipt.manifest.entries[0].sha256]
 
 
 async def test_a_list_that_ends_at_its_limit_says_so_and_supports_no_claim_of_absence(home: Home) -> None:

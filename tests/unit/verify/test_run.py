@@ -1,5 +1,6 @@
 import hashlib
 import json
+import os
 import struct
 import zlib
 from datetime import UTC, datetime
@@ -12,15 +13,19 @@ import pytest
 from safetensors.numpy import save_file  # pyright: ignore[reportUnknownVariableType]  # its PathLike has no parameter
 
 from remote_gpu_trainer.domain.artifacts import (
+    CopyReceipt,
     EntryKind,
     Expectations,
     FileProof,
     Manifest,
     ManifestEntry,
+    Route,
     VerificationLevel,
     VerificationReport,
 )
+from remote_gpu_trainer.domain.ids import CopyId, InstanceId, LeaseId
 from remote_gpu_trainer.errors import InvalidRequest, UnsafePath
+from remote_gpu_trainer.verify.fresh import FreshCopies, Known
 from remote_gpu_trainer.verify.limits import VerifyLimits
 from remote_gpu_trainer.verify.run import verify
 
@@ -41,7 +46,7 @@ def run(
     manifest: Manifest | None = None,
     expect: Expectations | None = None,
     limits: VerifyLimits | None = None,
-    known: dict[str, tuple[int, int, str]] | None = None,
+    known: dict[str, Known] | None = None,
 ) -> VerificationReport:
     async def go() -> VerificationReport:
         with anyio.fail_after(40):
@@ -223,8 +228,75 @@ def test_a_loader_out_of_time_or_memory_is_charged_to_its_file(tmp_path: Path) -
 def test_a_digest_just_proven_is_believed_only_while_the_file_is_the_same(tmp_path: Path) -> None:
     path = tmp_path / "u.bin"
     path.write_bytes(b"u")
-    status = path.stat()
-    same = run(tmp_path, known={"u.bin": (status.st_size, status.st_mtime_ns, "a" * 64)})
-    moved = run(tmp_path, known={"u.bin": (status.st_size, status.st_mtime_ns - 1, "a" * 64)})
-    assert same.files[0].sha256 == "a" * 64
-    assert moved.files[0].sha256 == hashlib.sha256(b"u").hexdigest()
+    mark = Known(*marks(path), "a" * 64)
+    assert run(tmp_path, known={"u.bin": mark}).files[0].sha256 == "a" * 64
+    for other in (
+        mark._replace(size=2),
+        mark._replace(mtime_ns=1),
+        mark._replace(ctime_ns=1),
+        mark._replace(inode=1),
+    ):
+        assert run(tmp_path, known={"u.bin": other}).files[0].sha256 == hashlib.sha256(b"u").hexdigest()
+
+
+def marks(path: Path) -> tuple[int, int, int, int]:
+    seen = path.stat()
+    return seen.st_size, seen.st_mtime_ns, seen.st_ctime_ns, seen.st_ino
+
+
+def receipt_of(folder: Path, *names: str, claimed: str | None = None) -> CopyReceipt:
+    now = datetime.now(UTC)
+    entries = [
+        ManifestEntry(
+            path=name,
+            kind=EntryKind.FILE,
+            size=(folder / name).stat().st_size,
+            mtime_ns=(folder / name).stat().st_mtime_ns,
+            sha256=claimed or hashlib.sha256((folder / name).read_bytes()).hexdigest(),
+        )
+        for name in names
+    ]
+    return CopyReceipt(
+        copy_id=CopyId("copy-1"),
+        lease=LeaseId("digits-k3vq7m"),
+        instance_id=InstanceId(7),
+        roots=("/workspace/out",),
+        destination=str(folder),
+        route=Route.DIRECT_SSH,
+        route_reason="",
+        manifest=Manifest(root="/workspace/out", entries=tuple(entries)),
+        skipped=(),
+        not_copied=(),
+        bytes_transferred=0,
+        started_at=now,
+        finished_at=now,
+        cost=None,
+    )
+
+
+def test_a_file_altered_behind_the_copy_is_hashed_anew_even_with_its_old_time(tmp_path: Path) -> None:
+    for name in ("kept", "altered"):
+        (tmp_path / name).write_bytes(b"right")
+    fresh = FreshCopies()
+    fresh.remember(receipt_of(tmp_path, "kept", "altered", claimed="a" * 64))
+    before = (tmp_path / "altered").stat()
+    (tmp_path / "altered").write_bytes(b"wrong")
+    os.utime(tmp_path / "altered", ns=(before.st_atime_ns, before.st_mtime_ns))
+    found = proofs(run(tmp_path, known=dict(fresh.of(CopyId("copy-1")))))
+    assert found["kept"].sha256 == "a" * 64
+    assert found["altered"].sha256 == hashlib.sha256(b"wrong").hexdigest()
+
+
+def test_only_plain_files_as_the_copy_left_them_are_marked_and_only_of_the_last_copies(tmp_path: Path) -> None:
+    for name in ("kept", "dated", "linked"):
+        (tmp_path / name).write_bytes(b"right")
+    receipt = receipt_of(tmp_path, "kept", "dated", "linked")
+    os.utime(tmp_path / "dated", ns=(5, 5))
+    (tmp_path / "linked").rename(tmp_path / "elsewhere")
+    (tmp_path / "linked").symlink_to("elsewhere")
+    fresh = FreshCopies()
+    fresh.remember(receipt)
+    assert set(fresh.of(receipt.copy_id)) == {"kept"}
+    for number in range(FreshCopies.MOST):
+        fresh.remember(receipt.model_copy(update={"copy_id": f"copy-later-{number}"}))
+    assert fresh.of(receipt.copy_id) == {}
