@@ -1,16 +1,22 @@
 """Artifacts that a hostile machine could send. Each is a file name, its bytes, and codes of which one must be found."""
 
+import bz2
 import gzip
+import importlib.util
 import io
 import json
+import lzma
 import os
 import pickle
+import stat
 import struct
 import tarfile
 import zipfile
 from collections.abc import Callable
 
 import numpy as np
+
+from tests.unit.verify import written
 
 Artifact = tuple[str, bytes, set[str]]
 LYING = {"lying-header"}
@@ -162,5 +168,141 @@ def others() -> list[Artifact]:
     ]
 
 
+def models() -> list[Artifact]:
+    """GGUF and ONNX files that lie."""
+    ones = np.ones(8, np.float32).tobytes()
+    two = [written.info("a", [8], 0, 0), written.info("b", [8], 0, 32)]
+    far = struct.pack("<Q", 2**63)
+    cases: dict[str, tuple[bytes, set[str]]] = {
+        "tensors": (written.gguf([], b"", tensors=2**60), {"too-many-values"}),
+        "entries": (written.gguf([], b"", count=2**60), {"too-many-values"}),
+        "key": (written.gguf([], b"", entries=[far]), {"truncated"}),
+        "array": (written.gguf([], b"", entries=[written.entry("k", 9, struct.pack("<IQ", 4, 2**62))]), {"truncated"}),
+        "texts": (
+            written.gguf([], b"", entries=[written.entry("k", 9, struct.pack("<IQ", 8, 2**62))]),
+            {"too-many-values"},
+        ),
+        "nested": (
+            written.gguf([], b"", entries=[written.entry("k", 9, struct.pack("<IQ", 9, 1) * 99)]),
+            LYING,
+        ),
+        "kind": (written.gguf([], b"", entries=[written.entry("k", 77, b"")]), LYING),
+        "alignment": (
+            written.gguf([], b"", entries=[written.entry("general.alignment", 4, struct.pack("<I", 0))]),
+            LYING,
+        ),
+        "sides": (written.gguf([written.info("a", [2] * 9, 0, 0)], ones), LYING),
+        "product": (written.gguf([written.info("a", [2**62, 2**62], 0, 0)], ones), {"truncated"}),
+        "twice": (written.gguf([two[0], written.info("a", [8], 0, 32)], ones * 2), {"duplicate-name"}),
+        "overlap": (written.gguf([two[0], written.info("b", [8], 0, 0)], ones * 2), {"overlap"}),
+        "gap": (written.gguf([two[0], written.info("b", [8], 0, 128)], ones * 5), {"gap"}),
+        "trailing": (written.gguf(two, ones * 4), {"trailing-bytes"}),
+        "odd": (written.gguf([written.info("a", [8], 0, 4)], ones * 2), LYING),
+        "block": (written.gguf([written.info("a", [33], 8, 0)], ones * 2), LYING),
+        "version": (written.gguf(two, ones * 2, version=1), {"unknown-version"}),
+        "big-endian": (written.gguf(two, ones * 2, version=3 << 24), {"unknown-version"}),
+    }
+    files: list[Artifact] = [(f"{name}.gguf", data, wanted) for name, (data, wanted) in cases.items()]
+    deep = b""
+    for _ in range(40):
+        deep = written.body(1, written.constant(deep, 6))
+    place = written.body(13, written.body(1, "location") + written.body(2, "../../etc/passwd")) + written.number(14, 1)
+    protobufs: dict[str, tuple[bytes, set[str]]] = {
+        "shape": (written.onnx(written.weight("a", [9], raw=ones)), {"lying-tensor"}),
+        "huge": (written.onnx(written.weight("a", [2**61, 2**61], raw=ones)), {"lying-tensor"}),
+        "negative": (written.onnx(written.weight("a", [2**64 - 1], raw=ones)), LYING),
+        "typed": (written.onnx(written.weight("a", [9], typed=written.body(4, ones))), {"lying-tensor"}),
+        "both": (written.onnx(written.weight("a", [8], raw=ones, typed=written.body(4, ones))), {"lying-tensor"}),
+        "ragged": (written.onnx(written.weight("a", [2], typed=written.body(4, ones[:7]))), {"malformed"}),
+        "none": (written.onnx(written.weight("a", [8])), {"lying-tensor"}),
+        "untyped": (written.onnx(written.weight("a", [8], 0, raw=ones)), LYING),
+        "outside": (written.onnx(written.weight("a", [8]) + place), {"unsafe-name"}),
+        "length": (written.number(1, 9) + written.body(7, b"", length=2**62), {"truncated"}),
+        "group": (b"\x0b" * 99, {"malformed"}),
+        "field": (b"\x00\x00", {"malformed"}),
+        "varint": (b"\x08" + b"\xff" * 20, {"malformed"}),
+        "text": (b"not a model", {"malformed", "truncated", "not-onnx"}),
+        "deep": (written.number(1, 9) + written.body(8, b"") + written.body(7, deep), {"too-deep"}),
+        "two-graphs": (written.onnx() + written.body(7, b""), {"not-onnx"}),
+    }
+    return [*files, *((f"{name}.onnx", data, wanted) for name, (data, wanted) in protobufs.items())]
+
+
+def pictures() -> list[Artifact]:
+    """Images and tables that lie; each needs its library, and says so without it."""
+    header = b"GIF89a" + struct.pack("<HH", 60_000, 60_000) + b"\x80\0\0" + bytes(6)
+    frame = b"\x2c" + struct.pack("<HHHH", 0, 0, 60_000, 60_000) + b"\0\x02\x01\x44\0\x3b"
+    bmp = b"BM" + struct.pack("<IHHIIiiHHIIiiII", 54, 0, 0, 54, 40, 2**30, 2**30, 1, 24, 0, 0, 0, 0, 0, 0)
+    footer = b"PAR1" + b"\x15\x02" * 50 + struct.pack("<I", 100) + b"PAR1"
+    return [
+        ("pixels.gif", header + frame, {"bomb", "no-loader"}),
+        ("pixels.bmp", bmp, {"bomb", "corrupt", "no-loader"}),
+        ("cut.jpg", b"\xff\xd8\xff\xe0\x00\x10JFIF", {"corrupt", "no-loader"}),
+        ("not.jpg", b"<?php system('id');", {"not-an-image"}),
+        ("not.webp", b"RIFF\0\0\0\0WAVE", {"not-an-image"}),
+        (
+            "endless.tiff",
+            b"II*\0" + struct.pack("<I", 8) + struct.pack("<H", 0) + struct.pack("<I", 8),
+            {"corrupt", "no-loader"},
+        ),
+        ("footer.parquet", footer, {"corrupt", "no-loader"}),
+        ("claims.parquet", b"PAR1" + bytes(20) + b"\xff\xff\xff\x7fPAR1", LYING),
+        ("cut.parquet", b"PAR1" + bytes(20), {"truncated"}),
+        ("bare.pkl", pickle.dumps(_Calls(SHELL, "true")), {"pickle"}),
+    ]
+
+
+def packings() -> list[Artifact]:
+    """More bombs, and archives that are something else."""
+    zeros = b"\0" * (200 << 20)
+    inner = io.BytesIO()
+    with tarfile.open(fileobj=inner, mode="w") as archive:
+        archive.addfile(member("../../evil"))
+    long_name = tarfile.TarInfo("a" * 10_000)
+    sparse = tarfile.TarInfo("s")
+    sparse.type = tarfile.GNUTYPE_SPARSE
+    artifacts: list[Artifact] = [
+        ("zeros.bz2", bz2.compress(zeros), {"bomb"}),
+        ("zeros.xz", lzma.compress(zeros, preset=0), {"bomb"}),
+        ("zeros.tar.xz", lzma.compress(zeros, preset=0), {"bomb"}),
+        ("up.tar.gz", gzip.compress(inner.getvalue()), {"unsafe-name"}),
+        ("up.tar.bz2", bz2.compress(inner.getvalue()), {"unsafe-name"}),
+        ("memory.xz", XZ_OF_4_GIB, {"corrupt", "memory-limit"}),
+        ("sparse.tar", tarred(sparse), {"unsafe-name", "corrupt"}),
+        ("pipe.tar", tarred(member("p", tarfile.FIFOTYPE)), {"unsafe-name"}),
+        ("escape.tar", tarred(member("a\x1b[2J")), {"unsafe-name"}),
+        ("cut.tar", tarred(long_name)[:700], {"corrupt", "truncated"}),
+        ("link.zip", linked_zip(), {"unsafe-name"}),
+        ("overlap.zip", overlapping_zip(), {"overlap", "duplicate-member", "corrupt"}),
+    ]
+    if importlib.util.find_spec("zstandard") is not None:
+        import zstandard
+
+        artifacts.append(("zeros.zst", zstandard.compress(zeros), {"bomb"}))
+        artifacts.append(("zeros.tar.zst", zstandard.compress(zeros), {"bomb"}))
+    return artifacts
+
+
+XZ_OF_4_GIB = bytes.fromhex("fd377a585a0000016922de36") + bytes.fromhex("02002101280000000000000000000000")
+"""A header that asks the reader for a dictionary of 4 GiB."""
+
+
+def linked_zip() -> bytes:
+    """A zip whose only member is a link."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as archive:
+        info = zipfile.ZipInfo("l")
+        info.external_attr = (stat.S_IFLNK | 0o777) << 16
+        archive.writestr(info, "/etc/passwd")
+    return out.getvalue()
+
+
+def overlapping_zip() -> bytes:
+    """A zip of many names for the same packed bytes."""
+    whole = zipped({"a": b"x" * 2000, "b": b"x" * 2000})
+    at = whole.rindex(b"PK\x01\x02")
+    return whole[: at + 42] + bytes(4) + whole[at + 46 :]
+
+
 def all_artifacts(canary: str) -> list[Artifact]:
-    return [*pickles(canary), *headers(), *others()]
+    return [*pickles(canary), *headers(), *others(), *models(), *pictures(), *packings()]

@@ -1,7 +1,5 @@
-import importlib.util
 import io
 import resource
-import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,16 +14,7 @@ from remote_gpu_trainer.verify.loaders.jsontext import parse_json
 from remote_gpu_trainer.verify.loaders.pickles import Reader
 from remote_gpu_trainer.verify.outcome import BrokenArtifact
 from remote_gpu_trainer.verify.run import verify
-
-
-def _makers() -> Any:
-    spec = importlib.util.spec_from_file_location("hostile_makers", Path(__file__).with_name("makers.py"))
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
+from tests.hostile.artifacts.makers import Artifact, all_artifacts
 
 
 class FixedClock:
@@ -42,8 +31,8 @@ class FixedClock:
 def test_no_hostile_artifact_loads_runs_code_or_takes_the_others_down(tmp_path: Path) -> None:
     folder, canary = tmp_path / "home", tmp_path / "canary"
     folder.mkdir()
-    artifacts: list[tuple[str, bytes, set[str]]] = _makers().all_artifacts(str(canary))
-    assert len({name for name, _, _ in artifacts}) >= 60
+    artifacts: list[Artifact] = all_artifacts(str(canary))
+    assert len({name for name, _, _ in artifacts}) >= 120
     for name, data, _ in artifacts:
         (folder / name).write_bytes(data)
     (folder / "zz-good.json").write_text("{}")

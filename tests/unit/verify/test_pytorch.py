@@ -106,3 +106,14 @@ def test_what_optimizers_and_schedulers_hold_beside_tensors_is_let_through() -> 
 def test_a_dtype_is_never_something_to_call() -> None:
     with pytest.raises(BrokenArtifact, match="calls something other"):
         of(b"\x80\x02ctorch\nbfloat16\n)R.")
+
+
+def test_a_pickle_that_doubles_itself_is_described_without_being_unfolded() -> None:
+    doubled = b"".join(
+        b"}(" + text("a") + b"h%c" % n + text("b") + b"h%c" % n + b"uq%c" % (n + 1) + b"0" for n in range(40)
+    )
+    with pytest.raises(BrokenArtifact, match="opcode POP"):
+        of(b"\x80\x02}q\x00" + doubled + TENSOR + b".")
+    kept = b"".join(b"}(" + text("a") + b"h%c" % n + text("b") + b"h%c" % n + b"uq%c" % (n + 1) for n in range(40))
+    outcome = of(b"\x80\x02(}q\x00" + kept + TENSOR + b"t.")
+    assert outcome.facts["tensors"] == 1
