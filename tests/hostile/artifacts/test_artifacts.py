@@ -5,10 +5,11 @@ from typing import Any
 
 import anyio
 import anyio.lowlevel
+import pytest
 
 from remote_gpu_trainer.domain.artifacts import VerificationLevel
 from remote_gpu_trainer.verify.run import verify
-from tests.hostile.artifacts.makers import Artifact, all_artifacts
+from tests.hostile.artifacts.makers import families
 
 
 class FixedClock:
@@ -22,11 +23,16 @@ class FixedClock:
         await anyio.lowlevel.checkpoint()
 
 
-def test_no_hostile_artifact_loads_runs_code_or_takes_the_others_down(tmp_path: Path) -> None:
+def test_there_are_more_than_a_hundred_hostile_artifacts_under_names_of_their_own() -> None:
+    names = [name for make in families("canary").values() for name, _, _ in make()]
+    assert len(names) == len(set(names)) >= 120
+
+
+@pytest.mark.parametrize("family", families(""))
+def test_no_hostile_artifact_loads_runs_code_or_takes_the_others_down(tmp_path: Path, family: str) -> None:
     folder, canary = tmp_path / "home", tmp_path / "canary"
     folder.mkdir()
-    artifacts: list[Artifact] = all_artifacts(str(canary))
-    assert len({name for name, _, _ in artifacts}) >= 120
+    artifacts = families(str(canary))[family]()
     for name, data, _ in artifacts:
         (folder / name).write_bytes(data)
     (folder / "zz-good.json").write_text("{}")

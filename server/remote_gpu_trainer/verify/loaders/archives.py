@@ -119,6 +119,8 @@ def load_zip(source: Source) -> Outcome:
                 total += sum(len(piece) for piece in pieces(member, source.size))
             members += 1
     outcome.facts.update(members=members, unpacked_bytes=total)
+    if not members:
+        outcome.warn("empty", "it holds no member")
     return outcome
 
 
@@ -275,4 +277,6 @@ def _tar(stream: Readable) -> Outcome:
     except (*_UNPACKING, *_PACKING_ERRORS, tarfile.TarError, ValueError, RecursionError) as error:
         raise BrokenArtifact("corrupt", f"it is not a whole tar: {str(error)[:120]}") from error
     outcome.facts.update(members=members, unpacked_bytes=total)
+    if not members:
+        outcome.warn("empty", "it holds no member")
     return outcome
