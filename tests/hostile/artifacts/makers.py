@@ -168,6 +168,11 @@ def others() -> list[Artifact]:
         ("up.tar", tarred(member("../a")), {"unsafe-name"}),
         ("link.tar", tarred(member("a", tarfile.SYMTYPE, "/etc/passwd")), {"unsafe-name"}),
         ("hard.tar", tarred(member("a", tarfile.LNKTYPE, "/etc/passwd")), {"unsafe-name"}),
+        ("up-link.tar", tarred(member("a", tarfile.SYMTYPE, "b/../..")), {"unsafe-name"}),
+        ("through.tar", tarred(member("a", tarfile.SYMTYPE, "b"), member("a/evil")), {"unsafe-name"}),
+        ("case.tar", tarred(member("./Out", tarfile.SYMTYPE, "b"), member("out/evil")), {"unsafe-name"}),
+        ("over.tar", tarred(member("a", tarfile.SYMTYPE, "."), member("a/a/evil")), {"unsafe-name"}),
+        ("links.tar", tarred(*(member(f"l{n}", tarfile.SYMTYPE, "b") for n in range(1100))), {"unsafe-name"}),
         ("device.tar", tarred(member("a", tarfile.CHRTYPE)), {"unsafe-name"}),
     ]
 
