@@ -171,6 +171,7 @@ def others() -> list[Artifact]:
         ("up-link.tar", tarred(member("a", tarfile.SYMTYPE, "b/../..")), {"unsafe-name"}),
         ("through.tar", tarred(member("a", tarfile.SYMTYPE, "b"), member("a/evil")), {"unsafe-name"}),
         ("case.tar", tarred(member("./Out", tarfile.SYMTYPE, "b"), member("out/evil")), {"unsafe-name"}),
+        ("replaced.tar", tarred(member("a", tarfile.SYMTYPE, "b"), member("a")), {"unsafe-name"}),
         ("over.tar", tarred(member("a", tarfile.SYMTYPE, "."), member("a/a/evil")), {"unsafe-name"}),
         ("links.tar", tarred(*(member(f"l{n}", tarfile.SYMTYPE, "b") for n in range(1100))), {"unsafe-name"}),
         ("device.tar", tarred(member("a", tarfile.CHRTYPE)), {"unsafe-name"}),

@@ -70,13 +70,13 @@ class _Counted:
 def _leads_out(member: tarfile.TarInfo, links: set[str]) -> bool:
     """Whether unpacking a member could touch something outside; a link that stays inside is added to ``links``.
 
-    A link may point to a neighbour or further down only, and nothing may be reached through one: a way up, even one
-    that stays inside by its text, can lead out through another link.
+    A link may point to a neighbour or further down only, and nothing may take its place or be reached through it: a
+    way up, even one that stays inside by its text, can lead out through another link.
     """
     name = posixpath.normpath(member.name).casefold()
     parts = name.split("/")
-    above = ("/".join(parts[:end]) for end in range(1, len(parts)))
-    if unsafe_name(member.name) or member.issparse() or any(folder in links for folder in above):
+    ways = ("/".join(parts[:end]) for end in range(1, len(parts) + 1))
+    if unsafe_name(member.name) or member.issparse() or any(way in links for way in ways):
         return True
     if member.issym() or member.islnk():
         links.add(name)
