@@ -44,16 +44,6 @@ class Source:
             yield data
             offset += len(data)
 
-    def whole(self, most: int) -> bytes:
-        """The whole file.
-
-        Raises:
-            BrokenArtifact: ``too-large``, it is larger than ``most`` bytes.
-        """
-        if self.size > most:
-            raise BrokenArtifact("too-large", f"{self.size} bytes, and at most {most} are read whole")
-        return self.read(0, self.size)
-
     def stream(self) -> io.BufferedReader:
         """A seekable reader from the start. Closing it leaves the descriptor open."""
         os.lseek(self.fd, 0, os.SEEK_SET)

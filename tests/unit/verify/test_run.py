@@ -195,6 +195,14 @@ def append_until(path: Path, over: threading.Event) -> None:
             file.write(b"more")
 
 
+def test_a_document_larger_than_is_read_whole_is_neither_loaded_nor_broken(tmp_path: Path) -> None:
+    with (tmp_path / "a.json").open("wb") as file:
+        file.truncate((128 << 20) + 1)
+    report = run(tmp_path)
+    assert (report.files[0].level, codes(report.files[0])) == (VerificationLevel.DIGEST, {"too-large"})
+    assert report.passed
+
+
 def test_nothing_at_the_destination_is_an_error_not_an_empty_report(tmp_path: Path) -> None:
     with pytest.raises(InvalidRequest):
         run(tmp_path / "none")
