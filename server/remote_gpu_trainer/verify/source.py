@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from remote_gpu_trainer.verify.outcome import BrokenArtifact
 
-CHUNK = 4 << 20
+CHUNK = 1 << 20
 """Bytes per read while scanning: small enough for the cache, large enough to hide the calls."""
 
 
