@@ -5,9 +5,10 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 DEMO_ARGS ?=
 TEST_ARGS ?=
+FUZZ_ARGS ?=
 WORKERS ?= 2
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint fuzz clean
 
 $(VENV)/.made-demo: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; set PYTHON=python3.12 or so" >&2; exit 1; }
@@ -30,6 +31,10 @@ lint: $(VENV)/.made-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
 	$(BIN)/pyright
+
+fuzz: $(VENV)/.made-dev
+	@$(BIN)/python -c 'import atheris' 2>/dev/null || $(BIN)/python -m pip install --quiet --disable-pip-version-check atheris
+	$(BIN)/python -m benchmarks.fuzz.run $(FUZZ_ARGS)
 
 clean:
 	rm -rf $(VENV) build dist

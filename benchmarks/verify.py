@@ -1,7 +1,8 @@
 """LOADS on 1 GiB of safetensors against one plain sha256 pass over the same file, in alternation.
 
 Run: ``python benchmarks/verify.py``. Writes ``benchmarks/results/verify.json``. The goals: at most 1.5 times the pass,
-and under 300 MB at the peak in the process and its workers together.
+and under 300 MB at the peak in the process and its workers together. Right after a copy nothing is hashed again, so
+what is left is the load.
 """
 
 import hashlib
@@ -20,6 +21,7 @@ from pathlib import Path
 import anyio
 
 from remote_gpu_trainer.domain.artifacts import VerificationLevel
+from remote_gpu_trainer.verify.fresh import Known
 from remote_gpu_trainer.verify.run import verify
 
 SIZE = 1 << 30
@@ -65,11 +67,17 @@ def plain_pass(path: Path) -> float:
     return time.perf_counter() - start
 
 
-def full_load(path: Path) -> float:
+def mark(path: Path) -> dict[str, Known]:
+    """What a copy in the same process has just proven of the file."""
+    seen = path.stat()
+    return {path.name: Known(seen.st_size, seen.st_mtime_ns, seen.st_ctime_ns, seen.st_ino, "0" * 64)}
+
+
+def full_load(path: Path, known: dict[str, Known] | None = None) -> float:
     """Seconds of a verification that reaches LOADS."""
 
     async def go() -> VerificationLevel | None:
-        report = await verify(path, manifest=None, expect=None, copy_id=None, clock=SystemClock())
+        report = await verify(path, manifest=None, expect=None, copy_id=None, clock=SystemClock(), known=known)
         return report.lowest_level
 
     start = time.perf_counter()
@@ -83,15 +91,18 @@ def main() -> None:
         path = Path(folder, "weights.safetensors")
         write_weights(path)
         plain_pass(path)
-        pairs = [(plain_pass(path), full_load(path)) for _ in range(ROUNDS)]
+        known = mark(path)
+        runs = [(plain_pass(path), full_load(path), full_load(path, known)) for _ in range(ROUNDS)]
     unit = 1 if sys.platform == "darwin" else 1024
     peak = sum(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)) * unit
     result = {
         "what": "LOADS on 1 GiB of bf16 safetensors against one hashlib.sha256 pass, warm page cache",
-        "sha256_s": round(statistics.median(a for a, _ in pairs), 3),
-        "loads_s": round(statistics.median(b for _, b in pairs), 3),
-        "ratio": round(statistics.median(b / a for a, b in pairs), 3),
-        "ratio_worst": round(max(b / a for a, b in pairs), 3),
+        "sha256_s": round(statistics.median(a for a, _, _ in runs), 3),
+        "loads_s": round(statistics.median(b for _, b, _ in runs), 3),
+        "ratio": round(statistics.median(b / a for a, b, _ in runs), 3),
+        "ratio_worst": round(max(b / a for a, b, _ in runs), 3),
+        "loads_right_after_copy_s": round(statistics.median(c for _, _, c in runs), 3),
+        "ratio_right_after_copy": round(statistics.median(c / a for a, _, c in runs), 3),
         "peak_bytes": peak,
         "rounds": ROUNDS,
         "machine": {"system": platform.system(), "arch": platform.machine(), "cores": os.cpu_count()},

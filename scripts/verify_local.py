@@ -53,6 +53,20 @@ def read_manifest(path: Path) -> Manifest:
     return Manifest.model_validate_json(json.dumps(receipt.get("manifest", receipt)))
 
 
+def read_expectations(path: Path) -> Expectations:
+    """The expectations in a file, in the words of the tool ``verify_local``: a level by its name."""
+    raw: Any = json.loads(path.read_text())
+    if not isinstance(raw, dict):
+        raise ValueError(f"{path} holds no expectations")
+    fields = cast(dict[str, object], raw)
+    level = fields.get("min_level")
+    if isinstance(level, str):
+        if level not in VerificationLevel.__members__:
+            raise ValueError(f"{level[:40]!r} in {path} is no level: {', '.join(VerificationLevel.__members__)}")
+        fields["min_level"] = VerificationLevel[level].value
+    return Expectations.model_validate_json(json.dumps(fields))
+
+
 def tell(report: VerificationReport, console: Console) -> None:
     """A table of files, then what is missing or does not hold."""
     table = Table("file", "bytes", "level", "format", "findings", title=Text(report.destination))
@@ -78,7 +92,7 @@ def main(
     try:
         least = VerificationLevel[min_level.upper()]
         promised = read_manifest(manifest) if manifest else None
-        wanted = Expectations.model_validate_json(expect.read_text()) if expect else None
+        wanted = read_expectations(expect) if expect else None
 
         async def go() -> VerificationReport:
             return await verify(path, manifest=promised, expect=wanted, copy_id=None, clock=SystemClock())

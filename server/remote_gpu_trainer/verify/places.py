@@ -7,6 +7,9 @@ from pathlib import Path
 
 from remote_gpu_trainer.errors import LimitExceeded, UnsafePath
 
+UNFINISHED = ".rgt-partial"
+"""Where a copy keeps what has not arrived whole, below its destination."""
+
 
 def open_beneath(root: int, path: str) -> int | None:
     """A descriptor of a regular file beneath the folder ``root`` is open at; None when there is none.
@@ -41,14 +44,15 @@ def open_beneath(root: int, path: str) -> int | None:
 
 
 def files_beneath(root: Path, most: int) -> Iterator[str]:
-    """Relative POSIX paths of the regular files, sorted per folder; links are passed over.
+    """Relative POSIX paths of the regular files, sorted per folder. Links and unfinished files are passed over.
 
     Raises:
         LimitExceeded: there are more than ``most``.
+        UnsafePath: a name is not UTF-8, so that no report can hold it.
     """
     count = 0
     for folder, folders, names in os.walk(root, followlinks=False):
-        folders.sort()
+        folders[:] = sorted(name for name in folders if name != UNFINISHED or Path(folder) != root)
         for name in sorted(names):
             path = Path(folder, name)
             if path.is_symlink() or not path.is_file():
@@ -56,4 +60,9 @@ def files_beneath(root: Path, most: int) -> Iterator[str]:
             count += 1
             if count > most:
                 raise LimitExceeded(f"more than {most} files lie in {root}", effect="Nothing was verified.")
-            yield path.relative_to(root).as_posix()
+            relative = path.relative_to(root).as_posix()
+            if not relative.isprintable() and any("\udc80" <= letter <= "\udcff" for letter in relative):
+                raise UnsafePath(
+                    f"the name {relative[:200]!r} is not UTF-8", next_step="rename it", effect="Nothing was verified."
+                )
+            yield relative

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from remote_gpu_trainer.verify.outcome import BrokenArtifact
 
-CHUNK = 4 << 20
+CHUNK = 1 << 20
 """Bytes per read while scanning: small enough for the cache, large enough to hide the calls."""
 
 
@@ -43,16 +43,6 @@ class Source:
                 return
             yield data
             offset += len(data)
-
-    def whole(self, most: int) -> bytes:
-        """The whole file.
-
-        Raises:
-            BrokenArtifact: ``too-large``, it is larger than ``most`` bytes.
-        """
-        if self.size > most:
-            raise BrokenArtifact("too-large", f"{self.size} bytes, and at most {most} are read whole")
-        return self.read(0, self.size)
 
     def stream(self) -> io.BufferedReader:
         """A seekable reader from the start. Closing it leaves the descriptor open."""

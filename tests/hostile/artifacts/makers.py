@@ -20,6 +20,8 @@ from tests.unit.verify import written
 
 Artifact = tuple[str, bytes, set[str]]
 LYING = {"lying-header"}
+ZEROS = bytes(96 << 20)
+"""More than may come out of so few packed bytes."""
 UNSAFE = {"unsafe-pickle"}
 MALFORMED = {"malformed-pickle"}
 
@@ -90,6 +92,7 @@ def pickles(canary: str) -> list[Artifact]:
         "computed-global": (b"\x80\x04\x8c\x05posix]\x93.", UNSAFE),
         "split-global": (b"\x80\x04\x8c\x05posix\x8c\x06system\x93.", UNSAFE),
         "dotted-global": (b"\x80\x04\x8c\x0bcollections\x8c\x14OrderedDict.__init__\x93.", UNSAFE),
+        "escaped-global": (b"\x80\x02ccollections\nOrdered\\x44ict\n)R.", UNSAFE),
         "call-a-result": (b"\x80\x02ccollections\nOrderedDict\n)R)R.", UNSAFE),
         "build-a-list": (b"\x80\x02]}b.", UNSAFE),
         "persistent-id": (b"\x80\x02X\x01\x00\x00\x00xQ.", UNSAFE),
@@ -137,7 +140,8 @@ def headers() -> list[Artifact]:
 def others() -> list[Artifact]:
     objects = io.BytesIO()
     np.save(objects, np.array([{"a": 1}], object), allow_pickle=True)
-    bomb = zipped({"a": b"\0" * (200 << 20)}, zipfile.ZIP_DEFLATED)
+    bomb = zipped({"a": ZEROS}, zipfile.ZIP_DEFLATED)
+    zeros = gzip.compress(ZEROS)
     shape = "{'descr': '<f8', 'fortran_order': False, 'shape': (%s,), }"
     return [
         ("object.npy", objects.getvalue(), {"object-dtype"}),
@@ -153,8 +157,8 @@ def others() -> list[Artifact]:
         ("latin.json", b'"\xff"', {"not-utf8"}),
         ("line.jsonl", b"1" * (9 << 20), {"line-too-long"}),
         ("bomb.zip", bomb, {"bomb"}),
-        ("zeros.gz", gzip.compress(b"\0" * (200 << 20)), {"bomb"}),
-        ("zeros.tar.gz", gzip.compress(b"\0" * (200 << 20)), {"bomb"}),
+        ("zeros.gz", zeros, {"bomb"}),
+        ("zeros.tar.gz", zeros, {"bomb"}),
         ("cut.gz", gzip.compress(b"abc" * 99)[:-6], {"corrupt"}),
         ("up.zip", zipped({"../a": b""}), {"unsafe-name"}),
         ("absolute.zip", zipped({"/a": b""}), {"unsafe-name"}),
@@ -164,6 +168,12 @@ def others() -> list[Artifact]:
         ("up.tar", tarred(member("../a")), {"unsafe-name"}),
         ("link.tar", tarred(member("a", tarfile.SYMTYPE, "/etc/passwd")), {"unsafe-name"}),
         ("hard.tar", tarred(member("a", tarfile.LNKTYPE, "/etc/passwd")), {"unsafe-name"}),
+        ("up-link.tar", tarred(member("a", tarfile.SYMTYPE, "b/../..")), {"unsafe-name"}),
+        ("through.tar", tarred(member("a", tarfile.SYMTYPE, "b"), member("a/evil")), {"unsafe-name"}),
+        ("case.tar", tarred(member("./Out", tarfile.SYMTYPE, "b"), member("out/evil")), {"unsafe-name"}),
+        ("replaced.tar", tarred(member("a", tarfile.SYMTYPE, "b"), member("a")), {"unsafe-name"}),
+        ("over.tar", tarred(member("a", tarfile.SYMTYPE, "."), member("a/a/evil")), {"unsafe-name"}),
+        ("links.tar", tarred(*(member(f"l{n}", tarfile.SYMTYPE, "b") for n in range(1100))), {"unsafe-name"}),
         ("device.tar", tarred(member("a", tarfile.CHRTYPE)), {"unsafe-name"}),
     ]
 
@@ -254,7 +264,7 @@ def pictures() -> list[Artifact]:
 
 def packings() -> list[Artifact]:
     """More bombs, and archives that are something else."""
-    zeros = b"\0" * (200 << 20)
+    xz = lzma.compress(ZEROS, preset=0)
     inner = io.BytesIO()
     with tarfile.open(fileobj=inner, mode="w") as archive:
         archive.addfile(member("../../evil"))
@@ -262,9 +272,9 @@ def packings() -> list[Artifact]:
     sparse = tarfile.TarInfo("s")
     sparse.type = tarfile.GNUTYPE_SPARSE
     artifacts: list[Artifact] = [
-        ("zeros.bz2", bz2.compress(zeros), {"bomb"}),
-        ("zeros.xz", lzma.compress(zeros, preset=0), {"bomb"}),
-        ("zeros.tar.xz", lzma.compress(zeros, preset=0), {"bomb"}),
+        ("zeros.bz2", bz2.compress(ZEROS, 9), {"bomb"}),
+        ("zeros.xz", xz, {"bomb"}),
+        ("zeros.tar.xz", xz, {"bomb"}),
         ("up.tar.gz", gzip.compress(inner.getvalue()), {"unsafe-name"}),
         ("up.tar.bz2", bz2.compress(inner.getvalue()), {"unsafe-name"}),
         ("memory.xz", XZ_OF_4_GIB, {"corrupt", "memory-limit"}),
@@ -278,8 +288,8 @@ def packings() -> list[Artifact]:
     if importlib.util.find_spec("zstandard") is not None:
         import zstandard
 
-        artifacts.append(("zeros.zst", zstandard.compress(zeros), {"bomb"}))
-        artifacts.append(("zeros.tar.zst", zstandard.compress(zeros), {"bomb"}))
+        artifacts.append(("zeros.zst", zstandard.compress(ZEROS), {"bomb"}))
+        artifacts.append(("zeros.tar.zst", zstandard.compress(ZEROS), {"bomb"}))
     return artifacts
 
 
@@ -304,5 +314,13 @@ def overlapping_zip() -> bytes:
     return whole[: at + 42] + bytes(4) + whole[at + 46 :]
 
 
-def all_artifacts(canary: str) -> list[Artifact]:
-    return [*pickles(canary), *headers(), *others(), *models(), *pictures(), *packings()]
+def families(canary: str) -> dict[str, Callable[[], list[Artifact]]]:
+    """All artifacts, by what they pretend to be."""
+    return {
+        "pickles": lambda: pickles(canary),
+        "headers": headers,
+        "documents and arrays": others,
+        "models": models,
+        "pictures and tables": pictures,
+        "packings": packings,
+    }

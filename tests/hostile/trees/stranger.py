@@ -19,6 +19,8 @@ from paramiko.common import AUTH_SUCCESSFUL, OPEN_SUCCEEDED
 Bend = Callable[[bytes], Iterable[bytes]]
 """What is sent in place of a command's honest output, piece by piece."""
 COMMAND_S = 30.0
+GONE = (OSError, EOFError, paramiko.SSHException)
+"""Ways in which paramiko says that the other side hung up."""
 ENVIRONMENT = {"PATH": f"{sys.base_prefix}/bin:/usr/bin:/bin", "LC_ALL": "C.UTF-8"}
 
 logging.getLogger("paramiko.transport").setLevel(logging.CRITICAL)  # cut connections are what this server is for
@@ -72,14 +74,18 @@ class Stranger:
                 transport: Any = paramiko.Transport(client, default_window_size=8 << 20)
                 transport.add_server_key(self._keys[self.manners.change_host_key])
                 self._transports.append(transport)
-                with contextlib.suppress(paramiko.SSHException, EOFError, OSError):
+                with contextlib.suppress(*GONE):
                     transport.start_server(event=threading.Event(), server=_Door(self, transport))
 
     def serve(self, transport: Any, channel: Any, command: str) -> None:
         """Run one command for a client, and answer as the manners say."""
         manners = self.manners
-        listing, sending = "--root" in command, "--root" not in command and " -c " in command
-        stdin = b"".join(iter(lambda: channel.recv(1 << 20), b""))
+        listing = "--root" in command and "/workspace" not in command  # what is left behind is asked for as well
+        sending = "--root" not in command and " -c " in command
+        try:
+            stdin = b"".join(iter(lambda: channel.recv(1 << 20), b""))
+        except GONE:
+            return
         done = subprocess.run(
             ["/bin/sh", "-c", command],
             input=stdin,
@@ -91,18 +97,19 @@ class Stranger:
         status, output, bend = done.returncode, done.stdout, None
         if listing:
             manners.lists += 1
-            manners.after_list(manners.lists)
+            with contextlib.suppress(FileNotFoundError):  # a client that gave up was quicker, and its tree is gone
+                manners.after_list(manners.lists)
             bend = manners.bend_list
         elif sending:
             bend, status = manners.bend_sent, status if manners.status is None else manners.status
-        with contextlib.suppress(OSError, EOFError):  # the client has heard enough
+        with contextlib.suppress(*GONE):  # the client has heard enough
             channel.sendall_stderr(manners.complaint + done.stderr)
             for piece in bend(output) if bend else [output]:
                 channel.sendall(piece)
             if manners.cut and sending:
                 transport.close()
             channel.send_exit_status(status)
-        channel.close()
+            channel.close()
 
 
 class _Door(paramiko.ServerInterface):

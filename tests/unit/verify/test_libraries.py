@@ -104,6 +104,16 @@ def test_packed_streams_and_tars_are_read_to_their_end_and_a_cut_one_is_found(tm
         assert {"cut", "corrupt", "truncated"} >= codes(found[f"cut.tar.{suffix}"]) != set()
 
 
+def test_a_tar_with_links_to_its_own_members_loads_and_says_so(tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / "a.tar", "w") as archive:
+        for name, target in (("run/step-500", ""), ("run/latest", "step-500")):
+            member = tarfile.TarInfo(name)
+            member.type, member.linkname = (tarfile.SYMTYPE, target) if target else (tarfile.REGTYPE, "")
+            archive.addfile(member, io.BytesIO())
+    proof = prove(tmp_path)["a.tar"]
+    assert (proof.level, codes(proof)) == (VerificationLevel.LOADS, {"links"})
+
+
 def loaded(path: Path, data: bytes, loader: Callable[[Source], Outcome]) -> Outcome:
     path.write_bytes(data)
     with path.open("rb") as file:

@@ -1,7 +1,7 @@
 import io
-import os
 import pickletools
 import sys
+import tempfile
 import zipfile
 from pathlib import Path
 
@@ -66,12 +66,10 @@ def of(what: bytes) -> Outcome:
     with zipfile.ZipFile(out, "w") as archive:
         archive.writestr("m/data.pkl", what)
         archive.writestr("m/data/0", np.arange(4, dtype=np.float32).tobytes())
-    fd = os.memfd_create("m.pt")
-    try:
-        os.write(fd, out.getvalue())
-        return load(Source(fd))
-    finally:
-        os.close(fd)
+    with tempfile.TemporaryFile() as file:
+        file.write(out.getvalue())
+        file.flush()
+        return load(Source(file.fileno()))
 
 
 TENSOR = STATE[STATE.index(b"ctorch._utils") : STATE.index(b"X\x04\x00\x00\x00stepq")]

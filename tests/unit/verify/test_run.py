@@ -2,6 +2,7 @@ import hashlib
 import json
 import os
 import struct
+import threading
 import zlib
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,8 +26,10 @@ from remote_gpu_trainer.domain.artifacts import (
 )
 from remote_gpu_trainer.domain.ids import CopyId, InstanceId, LeaseId
 from remote_gpu_trainer.errors import InvalidRequest, UnsafePath
+from remote_gpu_trainer.transfer.paths import PARTIAL_FOLDER
 from remote_gpu_trainer.verify.fresh import FreshCopies, Known
 from remote_gpu_trainer.verify.limits import VerifyLimits
+from remote_gpu_trainer.verify.places import UNFINISHED
 from remote_gpu_trainer.verify.run import verify
 
 
@@ -153,6 +156,51 @@ def test_a_link_or_a_name_that_leads_out_is_refused_unread(tmp_path: Path) -> No
     for name in ("link.json", "../real.json", "/etc/passwd"):
         with pytest.raises(UnsafePath):
             run(folder, promise(folder, name, sha256="0" * 64))
+
+
+def test_what_a_copy_has_not_finished_takes_no_part(tmp_path: Path) -> None:
+    assert UNFINISHED == PARTIAL_FOLDER
+    (tmp_path / "a.json").write_text("{}")
+    for folder in (tmp_path / UNFINISHED, tmp_path / "in" / UNFINISHED):
+        folder.mkdir(parents=True)
+        (folder / "map.jsonl").write_text("half")
+    assert set(proofs(run(tmp_path))) == {"a.json", f"in/{UNFINISHED}/map.jsonl"}
+
+
+def test_a_name_that_no_report_can_hold_is_refused(tmp_path: Path) -> None:
+    with open(os.fsencode(tmp_path) + b"/\xff.json", "wb") as file:
+        file.write(b"{}")
+    with pytest.raises(UnsafePath, match="not UTF-8"):
+        run(tmp_path)
+
+
+def test_a_file_that_is_written_while_it_is_verified_is_only_present(tmp_path: Path) -> None:
+    path, verified = tmp_path / "weights.bin", threading.Event()
+    with path.open("wb") as file:
+        file.truncate(64 << 20)
+    writing = threading.Thread(target=append_until, args=(path, verified))
+    writing.start()
+    try:
+        proof = run(tmp_path).files[0]
+    finally:
+        verified.set()
+        writing.join()
+    assert (proof.level, codes(proof)) == (VerificationLevel.PRESENT, {"changed"})
+
+
+def append_until(path: Path, over: threading.Event) -> None:
+    """Append from another thread, again and again."""
+    while not over.wait(0.001):
+        with path.open("ab") as file:
+            file.write(b"more")
+
+
+def test_a_document_larger_than_is_read_whole_is_neither_loaded_nor_broken(tmp_path: Path) -> None:
+    with (tmp_path / "a.json").open("wb") as file:
+        file.truncate((128 << 20) + 1)
+    report = run(tmp_path)
+    assert (report.files[0].level, codes(report.files[0])) == (VerificationLevel.DIGEST, {"too-large"})
+    assert report.passed
 
 
 def test_nothing_at_the_destination_is_an_error_not_an_empty_report(tmp_path: Path) -> None:

@@ -1,8 +1,14 @@
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
 
+import remote_gpu_trainer.verify
+from remote_gpu_trainer.tools.home import Expect
+from remote_gpu_trainer.verify.registry import FORMATS
+
+PAGE = Path(__file__).parents[3] / "references" / "verification.md"
 SCRIPT = Path(__file__).parents[3] / "scripts" / "verify_local.py"
 
 
@@ -35,3 +41,27 @@ def test_the_script_holds_a_manifest_and_expectations(tmp_path: Path) -> None:
     short = run(folder, "--expect", tmp_path / "expect.json")
     assert (lied.returncode, short.returncode) == (1, 1)
     assert "does not hold" in short.stdout
+
+
+def test_the_page_that_explains_it_asks_in_words_that_the_script_and_the_tool_understand(tmp_path: Path) -> None:
+    asked = json.loads(re.findall(r"```json\n(.*?)```", PAGE.read_text(), re.DOTALL)[0])
+    assert set(asked) == {"copy_id", "expect"}
+    Expect.model_validate(asked["expect"])
+    home = tmp_path / "home"
+    home.mkdir()
+    (tmp_path / "expect.json").write_text(json.dumps(asked["expect"]))
+    done = run(home, "--expect", tmp_path / "expect.json")
+    assert done.returncode == 1
+    assert "missing: 'best.safetensors'" in done.stdout
+    (tmp_path / "expect.json").write_text('{"min_level": "LOVELY"}')
+    assert run(home, "--expect", tmp_path / "expect.json").returncode == 2
+
+
+def test_the_page_that_explains_it_names_every_format_and_no_finding_that_nothing_makes() -> None:
+    page = PAGE.read_text()
+    table = page[page.index("## What each loader proves") : page.index("## Reading the findings")].lower()
+    assert [entry.name for entry in FORMATS if entry.name not in table] == []
+    source = "".join(path.read_text() for path in Path(remote_gpu_trainer.verify.__path__[0]).rglob("*.py"))
+    named = re.findall(r"^- `([a-z-]+)`(?:, `([a-z-]+)`)*", page[page.index("## Reading the findings") :], re.MULTILINE)
+    assert [code for codes in named for code in codes if code and f'"{code}"' not in source] == []
+    assert len(named) >= 8

@@ -1,9 +1,8 @@
-"""zip, tar, gz and zst: every member read to its end and never written, with limits against bombs."""
+"""zip, and what is packed by gzip, bzip2, xz or zstd: read to the end and never written, with limits against bombs."""
 
 import contextlib
 import importlib
 import stat
-import tarfile
 import unicodedata
 import zipfile
 import zlib
@@ -23,10 +22,10 @@ ZSTD_WINDOW = 128 << 20
 """Bytes that a zstd stream may ask the reader to keep; ``zstd --long`` asks for that many."""
 ZSTD_PIECE = 2 << 10
 """Packed bytes at a time: four of them may stand for 128 KiB, so these for 64 MiB."""
-_PIECE = 1 << 20
-_PACKING_ERRORS: set[type[Exception]] = set()
+PIECE = 1 << 20
+PACKING_ERRORS: set[type[Exception]] = set()
 """What the packings beyond zlib raise; none before their modules are imported."""
-_UNPACKING = (zlib.error, EOFError, OSError)
+UNPACKING = (zlib.error, EOFError, OSError)
 
 
 class Readable(Protocol):
@@ -59,10 +58,10 @@ def pieces(stream: Readable, packed: int) -> Iterator[bytes]:
     """
     unpacked = Unpacked(packed)
     try:
-        while data := stream.read(_PIECE):
+        while data := stream.read(PIECE):
             unpacked.add(len(data))
             yield data
-    except (*_UNPACKING, zipfile.BadZipFile, NotImplementedError, RuntimeError, *_PACKING_ERRORS) as error:
+    except (*UNPACKING, zipfile.BadZipFile, NotImplementedError, RuntimeError, *PACKING_ERRORS) as error:
         raise BrokenArtifact("corrupt", f"it cannot be unpacked: {str(error)[:120]}") from error
 
 
@@ -119,23 +118,19 @@ def load_zip(source: Source) -> Outcome:
                 total += sum(len(piece) for piece in pieces(member, source.size))
             members += 1
     outcome.facts.update(members=members, unpacked_bytes=total)
+    if not members:
+        outcome.warn("empty", "it holds no member")
     return outcome
 
 
 def load_packed(source: Source, name: str) -> Outcome:
     """Read a packed stream to its end, with its checksum. ``name`` is one of ``gzip``, ``bz2``, ``xz``, ``zstd``."""
-    with source.stream() as stream, _opened(name, stream) as unpacked:
+    with source.stream() as stream, opened(name, stream) as unpacked:
         if unpacked is None:
-            return _no_loader(name)
+            return no_loader(name)
         outcome = Outcome()
         outcome.facts["unpacked_bytes"] = sum(len(piece) for piece in pieces(unpacked, source.size))
     return outcome
-
-
-def load_packed_tar(source: Source, name: str) -> Outcome:
-    """Walk a packed tar."""
-    with source.stream() as stream, _opened(name, stream) as unpacked:
-        return _no_loader(name) if unpacked is None else _tar(_Counted(unpacked, source.size))
 
 
 def load_gzip(source: Source) -> Outcome:
@@ -158,44 +153,18 @@ def load_zstd(source: Source) -> Outcome:
     return load_packed(source, "zstd")
 
 
-def load_tar(source: Source) -> Outcome:
-    """Walk a plain tar."""
-    with source.stream() as stream:
-        return _tar(stream)
-
-
-def load_targz(source: Source) -> Outcome:
-    """Walk a gzipped tar."""
-    return load_packed_tar(source, "gzip")
-
-
-def load_tarbz2(source: Source) -> Outcome:
-    """Walk a bzipped tar."""
-    return load_packed_tar(source, "bz2")
-
-
-def load_tarxz(source: Source) -> Outcome:
-    """Walk a tar packed with xz."""
-    return load_packed_tar(source, "xz")
-
-
-def load_tarzst(source: Source) -> Outcome:
-    """Walk a tar packed with zstd."""
-    return load_packed_tar(source, "zstd")
-
-
 _MODULES = {"gzip": ("gzip",), "bz2": ("bz2",), "xz": ("lzma",), "zstd": ("compression.zstd", "zstandard")}
 _READERS = {"gzip": "GzipFile", "bz2": "BZ2File", "lzma": "LZMAFile", "compression.zstd": "ZstdFile"}
 
 
-def _opened(name: str, stream: IO[bytes]) -> Any:
+def opened(name: str, stream: IO[bytes]) -> Any:
     """A reader of the unpacked bytes; a context that yields None where the packing is not known to this Python."""
     for module in _MODULES[name]:
         with contextlib.suppress(ImportError), confine.importing():
             library: Any = importlib.import_module(module)
             for error in ("LZMAError", "ZstdError"):
                 if hasattr(library, error):
-                    _PACKING_ERRORS.add(getattr(library, error))
+                    PACKING_ERRORS.add(getattr(library, error))
             if module == "zstandard":
                 return contextlib.nullcontext(_Frames(library.ZstdDecompressor(max_window_size=ZSTD_WINDOW), stream))
             opener: Any = getattr(library, _READERS[module])
@@ -203,7 +172,7 @@ def _opened(name: str, stream: IO[bytes]) -> Any:
     return contextlib.nullcontext()
 
 
-def _no_loader(name: str) -> Outcome:
+def no_loader(name: str) -> Outcome:
     outcome = Outcome(loaded=False)
     how = "Python 3.14 or the extra 'zstd'" if name == "zstd" else "a Python that was built with it"
     outcome.note("no-loader", f"{name} needs {how}; only its digest was proven")
@@ -234,45 +203,3 @@ class _Frames:
         piece = self._ready if size < 0 else self._ready[:size]
         self._ready = self._ready[len(piece) :]
         return piece
-
-
-class _Counted:
-    """A stream whose output is bounded against its input."""
-
-    def __init__(self, stream: Readable, packed: int) -> None:
-        self._stream = stream
-        self._unpacked = Unpacked(packed)
-
-    def read(self, size: int = -1, /) -> bytes:
-        """As of any stream."""
-        data = self._stream.read(min(size, _PIECE) if size >= 0 else _PIECE)
-        self._unpacked.add(len(data))
-        return data
-
-
-def _tar(stream: Readable) -> Outcome:
-    outcome = Outcome()
-    members = total = 0
-    file: Any = stream
-    try:
-        with tarfile.open(fileobj=file, mode="r|") as archive:
-            for member in archive:
-                members += 1
-                if members > MEMBERS_MOST:
-                    raise BrokenArtifact("too-many-members", f"more than {MEMBERS_MOST} members")
-                if unsafe_name(member.name) or member.issparse() or not (member.isreg() or member.isdir()):
-                    raise BrokenArtifact(
-                        "unsafe-name", f"{member.name[:80]!r} leads out, or is a link, a device or sparse"
-                    )
-                body = archive.extractfile(member)
-                if body is not None:
-                    got = sum(len(piece) for piece in iter(lambda body=body: body.read(_PIECE), b""))
-                    total += got
-                    if got != member.size:
-                        raise BrokenArtifact("truncated", f"{member.name[:80]!r} holds {got} of {member.size} bytes")
-        while stream.read(_PIECE):  # tar ends at its end mark; what is packed behind it counts, and so does the CRC
-            pass
-    except (*_UNPACKING, *_PACKING_ERRORS, tarfile.TarError, ValueError, RecursionError) as error:
-        raise BrokenArtifact("corrupt", f"it is not a whole tar: {str(error)[:120]}") from error
-    outcome.facts.update(members=members, unpacked_bytes=total)
-    return outcome

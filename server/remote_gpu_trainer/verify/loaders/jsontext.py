@@ -79,8 +79,12 @@ def tell_numbers(numbers: dict[str, float], outcome: Outcome) -> None:
 
 def load(source: Source) -> Outcome:
     """Read the file as one JSON document."""
+    if source.size > WHOLE_MOST:  # nothing is wrong with it; it is only more than is held in memory
+        outcome = Outcome(loaded=False)
+        outcome.warn("too-large", f"{source.size} bytes, and at most {WHOLE_MOST} are read whole; keep lines as .jsonl")
+        return outcome
     outcome = Outcome()
-    value = parse_json(source.whole(WHOLE_MOST))
+    value = parse_json(source.read(0, source.size))
     if isinstance(value, dict):
         outcome.facts.update(kind="object", entries=len(cast(dict[str, object], value)))
     elif isinstance(value, list):

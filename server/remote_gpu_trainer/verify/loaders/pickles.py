@@ -2,7 +2,7 @@
 
 import pickletools
 from dataclasses import dataclass, field
-from typing import IO
+from typing import IO, Any
 
 from remote_gpu_trainer.verify.outcome import BrokenArtifact, Outcome
 from remote_gpu_trainer.verify.source import Source
@@ -31,6 +31,7 @@ CONSTANTS = {
     "SHORT_BINUNICODE", "BINUNICODE8", "BINBYTES", "SHORT_BINBYTES",
 }  # fmt: skip
 STEPS_MOST = 20_000_000
+LINE_MOST = 4096
 
 
 @dataclass(eq=False)
@@ -68,6 +69,24 @@ class Box:
 _MARK = object()
 
 
+class _Plain:
+    """A stream whose lines hold no escapes: ``pickletools`` would resolve them, and an unpickler would not."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self._stream = stream
+
+    def read(self, size: int) -> bytes:
+        """As of any stream."""
+        return self._stream.read(size)
+
+    def readline(self) -> bytes:
+        """A line of at most 4 KiB; a longer one comes without its end, which is malformed."""
+        line = self._stream.readline(LINE_MOST)
+        if b"\\" in line:
+            raise BrokenArtifact("unsafe-pickle", "it hides a name behind escapes")
+        return line
+
+
 class Reader:
     """A machine with a stack and a memo that only ever holds descriptions."""
 
@@ -83,8 +102,9 @@ class Reader:
         Raises:
             BrokenArtifact: ``unsafe-pickle`` for an opcode or a global beyond the allow list; ``malformed-pickle``.
         """
+        plain: Any = _Plain(stream)
         try:
-            for steps, (opcode, arg, _) in enumerate(pickletools.genops(stream)):
+            for steps, (opcode, arg, _) in enumerate(pickletools.genops(plain)):
                 if steps > STEPS_MOST:
                     raise BrokenArtifact("unsafe-pickle", f"it has more than {STEPS_MOST} opcodes")
                 if opcode.name == "STOP":

@@ -1,0 +1,188 @@
+"""What a stranger's bytes reach first, as functions that take any bytes and fail only where a promise is broken.
+
+Used by the coverage-guided fuzzer (``run.py``) and, with hypothesis, by the tests.
+"""
+
+import atexit
+import hashlib
+import io
+import json
+import os
+import shutil
+import struct
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from remote_gpu_trainer.domain.artifacts import EntryKind, ManifestEntry
+from remote_gpu_trainer.domain.ids import LeaseId
+from remote_gpu_trainer.errors import LimitExceeded, RemoteCommandFailed, TransferError
+from remote_gpu_trainer.transfer.chunks import ChunkMap
+from remote_gpu_trainer.transfer.landing import Landing
+from remote_gpu_trainer.transfer.limits import CopyLimits
+from remote_gpu_trainer.transfer.paths import collision_key, unsafe_reason
+from remote_gpu_trainer.transfer.plan import plan_files
+from remote_gpu_trainer.transfer.receiver import HEADER, Receiver, Shelf
+from remote_gpu_trainer.transfer.roster import Roster
+from remote_gpu_trainer.transfer.tasks import FileTask
+from remote_gpu_trainer.verify.loaders import gguf, onnx, pickles, safetensors
+from remote_gpu_trainer.verify.loaders.jsontext import parse_json
+from remote_gpu_trainer.verify.outcome import BrokenArtifact, Outcome
+from remote_gpu_trainer.verify.source import Source
+
+LIMITS = CopyLimits(max_bytes=1 << 20, max_files=40, max_depth=6, max_entries=50, keep_free_bytes=0)
+ROOTS = ["/far/one", "/far/two"]
+CONTENTS = {"one": b"first", "folder/two": b"second and longer", "empty": b""}
+
+
+def manifest(data: bytes) -> None:
+    """A list of files: refused, or every name in it that would be used is safe and its own."""
+    roster = Roster(ROOTS, max_entries=LIMITS.max_entries, max_depth=LIMITS.max_depth)
+    try:
+        for at in range(0, len(data), 97):
+            roster.feed(data[at : at + 97])
+        roster.end()
+        tasks, skipped = plan_files(roster.manifests, ["one/", "two/"], LeaseId("digits-k3vq7m"), LIMITS)
+    except (RemoteCommandFailed, LimitExceeded) as refused:
+        assert str(refused).isprintable()
+        return
+    paths = [task.path for task in tasks]
+    assert all(unsafe_reason(path) is None and path.split("/")[0] in {"one", "two"} for path in paths)
+    assert len({collision_key(path) for path in paths}) == len(paths)
+    assert all(0 <= task.entry.size for task in tasks)
+    shown = [*skipped, *(entry for _, entry in roster.skipped)]
+    assert all(entry.path.isprintable() and entry.reason.isprintable() and entry.size >= 0 for entry in shown)
+
+
+_home: list[Path] = []
+
+
+def _destination() -> Path:
+    """An empty folder in memory where there is such a place; the same each time."""
+    if not _home:
+        memory = Path("/dev/shm")  # noqa: S108  # a place in memory, not a name in it
+        _home.append(Path(tempfile.mkdtemp(dir=memory if memory.is_dir() else None)))
+        atexit.register(shutil.rmtree, _home[0], ignore_errors=True)
+    for child in _home[0].iterdir():
+        shutil.rmtree(child) if child.is_dir() else child.unlink()
+    return _home[0] / "home"
+
+
+def stream(data: bytes) -> None:
+    """The framed stream of one connection: refused, or only asked files are there, each with the bytes that came."""
+    home = _destination()
+    landing = Landing(home)
+    chunks = ChunkMap(landing)
+    shelf = Shelf(landing, chunks)
+    tasks = [
+        FileTask("/far", ManifestEntry(path=path, kind=EntryKind.FILE, size=len(content), mtime_ns=7), path, "lease")
+        for path, content in CONTENTS.items()
+    ]
+    receiver = Receiver([order for task in tasks for order in task.orders()], shelf, lambda count: None)
+    try:
+        for at in range(0, len(data), 61):
+            receiver.feed(data[at : at + 61])
+        receiver.end()
+    except TransferError as refused:
+        assert str(refused).isprintable()
+        receiver.abandon()
+    finally:
+        close: Callable[[], None] | None = getattr(shelf, "close", None)
+        if close is not None:
+            close()
+        chunks.close()
+        landing.close()
+    arrived = {
+        str(path.relative_to(home)): path.read_bytes()
+        for path in home.rglob("*")
+        if path.is_file() and ".rgt-partial" not in path.parts
+    }
+    proven = {task.path: task.sha256 for task in tasks if task.sha256 is not None}
+    assert {path: hashlib.sha256(content).hexdigest() for path, content in arrived.items()} == proven
+    assert all(len(content) == len(CONTENTS[path]) for path, content in arrived.items())
+    assert {path.name for path in _home[0].iterdir()} <= {"home"}
+
+
+def pickle(data: bytes) -> None:
+    """A pickle: described, or refused by name."""
+    try:
+        pickles.Reader().read(io.BytesIO(data))
+    except BrokenArtifact as broken:
+        assert broken.code in {"unsafe-pickle", "malformed-pickle"}
+
+
+def text(data: bytes) -> None:
+    """A JSON document: a value, or refused by name."""
+    try:
+        parse_json(data)
+    except BrokenArtifact as broken:
+        assert broken.code in {"too-deep", "not-utf8", "not-json", "duplicate-key"}
+
+
+def _model(loader: Callable[[Source], Outcome]) -> Callable[[bytes], None]:
+    def target(data: bytes) -> None:
+        fd = os.memfd_create("model") if hasattr(os, "memfd_create") else os.open(_file(), os.O_RDWR | os.O_CREAT)
+        try:
+            os.ftruncate(fd, 0)
+            os.write(fd, data)
+            outcome = loader(Source(fd))
+        except BrokenArtifact:
+            return
+        finally:
+            os.close(fd)
+        assert all(len(name) <= 4096 for name in outcome.names)
+
+    return target
+
+
+def _file() -> str:
+    _destination()
+    return str(_home[0] / "model")
+
+
+TARGETS: dict[str, Callable[[bytes], None]] = {
+    "manifest": manifest,
+    "stream": stream,
+    "pickle": pickle,
+    "json": text,
+    "gguf": _model(gguf.load),
+    "onnx": _model(onnx.load),
+    "safetensors": _model(safetensors.load),
+}
+
+
+def frame(number: int, content: bytes) -> bytes:
+    """An honest answer."""
+    return HEADER.pack(number, 0, len(content)) + content + hashlib.sha256(content).digest() + b"\1"
+
+
+def listing(*entries: object) -> bytes:
+    """An honest list of one root."""
+    lines = [json.dumps(entry, sort_keys=True).encode() for entry in entries]
+    digest = hashlib.sha256(b"".join(line + b"\n" for line in lines)).hexdigest()
+    tail = {"entries": len(lines), "truncated": False, "digest": digest}
+    return b"\n".join([b'{"rgt_manifest": 1}', *lines, json.dumps(tail).encode(), b""])
+
+
+def seeds(target: str) -> list[bytes]:
+    """Honest inputs from which a fuzzer starts."""
+    entry = {"path": "a/b", "kind": "file", "size": 3, "mtime_ns": 9, "sha256": "0" * 64}
+    header = json.dumps({"a": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}).encode()
+    return {
+        "manifest": [listing(entry, {**entry, "path": "c", "kind": "dir"}) + listing()],
+        "stream": [
+            b"".join(frame(number, content) for number, content in enumerate(CONTENTS.values())),
+            frame(0, b"first") + HEADER.pack(1, 1, 4) + b"gone" + frame(2, b""),
+        ],
+        "pickle": [
+            b"\x80\x02}q\x00(X\x01\x00\x00\x00wctorch._utils\n_rebuild_tensor_v2\n((X\x07\x00\x00\x00storagectorch\n"
+            b"FloatStorage\nX\x01\x00\x00\x000X\x03\x00\x00\x00cpuK\x04tQK\x00K\x02\x85K\x01\x85\x89}tRu.",
+        ],
+        "json": [b'{"a": [1, NaN, "\\u0041"], "b": {"c": null}}'],
+        "gguf": [
+            b"GGUF" + struct.pack("<IQQ", 3, 1, 1) + struct.pack("<Q", 1) + b"k" + struct.pack("<IQ", 8, 1) + b"v"
+            + struct.pack("<Q", 1) + b"t" + struct.pack("<IQIQ", 1, 1, 0, 0) + bytes(40),
+        ],
+        "onnx": [b"\x08\x09\x42\x02\x10\x15\x3a\x0f\x2a\x0d\x08\x01\x10\x01\x42\x01a\x4a\x04\0\0\0\0"],
+        "safetensors": [struct.pack("<Q", len(header)) + header + bytes(4)],
+    }[target]  # fmt: skip

@@ -1,0 +1,82 @@
+"""What a process that loads a stranger's bytes can still do: read what it was handed, and answer."""
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PREPARED = """
+import contextlib, os, resource, socket, subprocess, sys
+from remote_gpu_trainer.verify import confine
+"""
+ACTIONS = {
+    "run a command": "subprocess.run(['/bin/true'])",
+    "run a shell": "os.system('true')",
+    "fork": "os.fork()",
+    "become another program": "os.execv('/bin/true', ['true'])",
+    "spawn": "os.posix_spawn('/bin/true', ['true'], {})",
+    "connect": "socket.create_connection(('127.0.0.1', 9))",
+    "write a file": "open('canary', 'w')",
+    "append to a file": "open('canary', 'a')",
+    "make a file": "os.open('canary', os.O_RDONLY | os.O_CREAT)",
+    "remove a file": "os.remove('canary')",
+    "rename a file": "os.rename('canary', 'other')",
+    "make a folder": "os.mkdir('folder')",
+    "make a link": "os.symlink('a', 'b')",
+    "signal another process": "os.kill(os.getppid(), 0)",
+    "unpickle a class": "__import__('pickle').loads(b'cposix\\nsystem\\n.')",
+    "load a shared object": "__import__('ctypes').CDLL(None)",
+}
+
+
+def python(program: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-I", "-B", "-c", PREPARED + program]
+    return subprocess.run(command, capture_output=True, text=True, timeout=30, check=False, cwd=folder)
+
+
+def test_no_loader_may_run_write_connect_signal_or_unpickle(tmp_path: Path) -> None:
+    program = "confine.forbid_actions()\n" + "".join(
+        f"try:\n {action}\nexcept confine.Forbidden: print('refused')\n" for action in ACTIONS.values()
+    )
+    done = python(program, tmp_path)
+    assert done.stdout.count("refused") == len(ACTIONS), (done.stdout, done.stderr)
+    assert os.listdir(tmp_path) == []
+
+
+def test_what_is_forbidden_passes_no_handler_that_catches_ordinary_exceptions(tmp_path: Path) -> None:
+    program = "confine.forbid_actions()\nwith contextlib.suppress(Exception):\n os.system('touch canary')\nprint('on')"
+    done = python(program, tmp_path)
+    assert "on" not in done.stdout
+    assert "Forbidden" in done.stderr
+    assert os.listdir(tmp_path) == []
+
+
+def test_where_the_system_allows_it_a_worker_has_no_network_at_all(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        program = (
+            "print(confine.leave_network())\n"
+            f"try:\n socket.create_connection(('127.0.0.1', {port}), 5)\n print('connected')\n"
+            "except OSError: print('unreachable')\n"
+        )
+        said = python(program, tmp_path).stdout.split()
+    if said[0] == "False":
+        pytest.skip("this system lets no process give up its network; the audit hook still refuses sockets")
+    assert said == ["True", "unreachable"]
+
+
+def test_a_worker_grows_no_file_dumps_no_core_and_opens_few(tmp_path: Path) -> None:
+    program = (
+        "confine.limit_process()\nconfine.limit_file(memory_bytes=1 << 29, cpu_seconds=5)\n"
+        "print(*(resource.getrlimit(what)[0] for what in (resource.RLIMIT_FSIZE, resource.RLIMIT_CORE,"
+        " resource.RLIMIT_NOFILE, resource.RLIMIT_AS)), resource.getrlimit(resource.RLIMIT_CPU)[0] < 10)\n"
+        "try:\n bytearray(1 << 30)\nexcept MemoryError: print('no memory')\n"
+    )
+    said = python(program, tmp_path).stdout.split("\n")
+    assert said[0].split()[:3] == ["0", "0", "64"]
+    if sys.platform == "linux":
+        assert said[0].split()[3:] == [str(1 << 29), "True"]
+        assert said[1] == "no memory"
