@@ -1,5 +1,6 @@
 """Volumes: offers, renting, listing, deleting."""
 
+from dataclasses import replace
 from typing import Any
 
 from remote_gpu_trainer.emulator.book import Offer
@@ -56,14 +57,17 @@ def _ask(call: Call, ask_id: int) -> Offer | None:
 
 
 def rent(call: Call) -> Answer:
-    """``PUT /api/v0/volumes/``."""
-    size = number_in(call.body, "size")
-    volume = rent_volume(
-        call,
-        int(number_in(call.body, "id") or 0),
-        SIZE_DEFAULT_GB if size is None else size,
-        text_in(call.body, "name", 256),
-    )
+    """``PUT /api/v0/volumes/``; the file knows no other status than 200, so a refusal is one with success false."""
+    try:
+        size = number_in(call.body, "size")
+        volume = rent_volume(
+            call,
+            int(number_in(call.body, "id") or 0),
+            SIZE_DEFAULT_GB if size is None else size,
+            text_in(call.body, "name", 256),
+        )
+    except Refusal as refused:
+        return replace(refused.answer, status=200)
     return Answer({"success": True, "volume_name": f"V.{volume.id}", "new_contract": volume.id})
 
 
@@ -108,6 +112,7 @@ def show(call: Call) -> Answer:
                 "instances": [{"id": i} for i in volume.instances],
                 "reliability2": machine.reliability,
                 "status": "created" if machine.online else "offline",
+                "cluster_id": None,
             }
         )
     return Answer({"volumes": rows})
