@@ -71,7 +71,7 @@ class MachineRsync:
         self._host_keys.ensure(self._folder / "nowhere")
         self._wire = Wire()
         self._connections = Connections(self._wire, self._serve)
-        self._listener = Listener(self._connections.take, "machine-rsync")
+        self._listener = Listener(lambda client: self._connections.take(client, "machine"), "machine-rsync")
 
     async def stop(self) -> None:
         """Stop listening, and break what is under way."""

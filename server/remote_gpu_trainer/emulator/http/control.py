@@ -13,6 +13,7 @@ from remote_gpu_trainer.emulator import puppet
 from remote_gpu_trainer.emulator.engine import Engine
 from remote_gpu_trainer.emulator.faults import KINDS, Fault
 from remote_gpu_trainer.emulator.http.snapshots import contract_view, meter_view, state_view
+from remote_gpu_trainer.emulator.linefaults import KINDS as LINE_KINDS
 from remote_gpu_trainer.emulator.puppet import Impossible
 from remote_gpu_trainer.emulator.quirks import ALL
 
@@ -61,9 +62,12 @@ class Control:
     async def faults(self, request: Request, body: Json) -> Any:
         """List (GET), arm (POST) or clear (DELETE) faults.
 
-        ``route`` is a method and a path glob, such as ``PUT /api/v0/asks/*``.
+        ``route`` is a method and a path glob, such as ``PUT /api/v0/asks/*``, or ``SSH ID`` for connections to a box.
         """
-        if request.method == "POST":
+        over_ssh = str(body.get("route", "")).startswith(puppet.SSH)
+        if request.method == "POST" and over_ssh:
+            puppet.arm_line(self.world, body)
+        elif request.method == "POST":
             method, _, path = str(body.get("route", "")).partition(" ")
             fields = {k: body[k] for k in ("kind", "count", "after", "status", "delay_s") if k in body}
             self.world.faults.arm(
@@ -71,7 +75,10 @@ class Control:
             )
         if request.method == "DELETE":
             self.world.faults.armed.clear()
-        return {"armed": [fault.__dict__ for fault in self.world.faults.armed], "kinds": KINDS}
+            for box in self.world.fleet.snapshot().values():
+                box.line_faults.clear()
+        armed = [fault.__dict__ for fault in self.world.faults.armed] + puppet.lines_armed(self.world)
+        return {"armed": armed, "kinds": KINDS, "ssh_kinds": LINE_KINDS}
 
     async def quirks(self, request: Request, body: Json) -> Any:
         """List (GET) or switch (POST ``{name: bool}``) quirks."""
