@@ -96,6 +96,10 @@ class BoxLike(Protocol):
         """The last ``tail`` lines of what the container printed."""
         ...
 
+    def disk_grew(self, count: int) -> None:
+        """Somebody beside the box put so many bytes on its disk."""
+        ...
+
     def append_daemon_log(self, line: str) -> None:
         """Add to the host's own log about it."""
         ...
@@ -152,6 +156,10 @@ class NullBox:
     def container_log(self, tail: int) -> str:
         """Nothing was printed."""
         return ""
+
+    def disk_grew(self, count: int) -> None:
+        """Count the bytes."""
+        self.disk_used_bytes += count
 
     def append_daemon_log(self, line: str) -> None:
         """Remember the line."""

@@ -110,6 +110,7 @@ async def _fill_disk(engine: Engine, contract: Contract, body: Body) -> Body:
     free = engine.world.box_order(contract).disk_bytes - box.disk_used_bytes - int(body.get("leave_bytes", 0))
     with (workspace / ".filled").open("wb") as filler:
         filler.truncate(max(0, free))
+    box.disk_grew(max(0, free))
     return {"filled_bytes": max(0, free)}
 
 
@@ -139,6 +140,12 @@ async def _box_faults(engine: Engine, contract: Contract, body: Body) -> Body:
     return {"box_faults": {**vars(box.faults)}}
 
 
+async def _line_fault(engine: Engine, contract: Contract, body: Body) -> Body:
+    """Arm a fault on connections to it, as ``POST /faults`` with the route ``SSH ID`` does."""
+    arm_line(engine.world, {"route": f"{SSH}{contract.id}", **body})
+    return {}
+
+
 Verb = Callable[[Engine, Contract, Body], Awaitable[Body]]
 VERBS: dict[str, Verb] = {
     "preempt": _preempt,
@@ -151,6 +158,7 @@ VERBS: dict[str, Verb] = {
     "fill-disk": _fill_disk,
     "corrupt": _corrupt,
     "box-faults": _box_faults,
+    "line-fault": _line_fault,
 }
 
 

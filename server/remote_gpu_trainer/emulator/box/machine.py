@@ -212,6 +212,10 @@ class Box:
         """What ``onstart`` printed, over all starts; the last ``tail`` lines."""
         return self._container_log.read(tail)
 
+    def disk_grew(self, count: int) -> None:
+        """Somebody beside the box put so many bytes on its disk: known at once, before the next measure."""
+        self._disk.written(count)
+
     def append_daemon_log(self, line: str) -> None:
         """Add to the host's own log about it."""
         self._daemon_log.append(line.rstrip("\n").encode() + b"\n")

@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from remote_gpu_trainer.emulator import puppet
+from remote_gpu_trainer.emulator import puppet, scenarios
 from remote_gpu_trainer.emulator.engine import Engine
 from remote_gpu_trainer.emulator.faults import KINDS, Fault
 from remote_gpu_trainer.emulator.http.snapshots import contract_view, meter_view, state_view
@@ -115,6 +115,21 @@ class Control:
         self.world.account.connections.append(found)
         return found | {"folder": str(self.world.cloud_folder(number))}
 
+    async def scenarios(self, request: Request, body: Json) -> Any:
+        """All scenes of trouble."""
+        return {"scenarios": [{"id": s.id, "name": s.name, "symptom": s.symptom} for s in scenarios.ALL]}
+
+    async def stage(self, request: Request, body: Json) -> Any:
+        """Make a machine on which a scene comes true; says which offer to rent, and how."""
+        return scenarios.stage(self.engine, scenarios.find(request.path_params["scenario"]))
+
+    async def strike(self, request: Request, body: Json) -> Any:
+        """Play the platform's part of a scene on the instance ``{"instance": id}``."""
+        contract = puppet.find(self.world, int(body["instance"]))
+        answer = await scenarios.strike(self.engine, scenarios.find(request.path_params["scenario"]), contract)
+        await self.world.fleet.settled()
+        return answer
+
     async def machines(self, request: Request, body: Json) -> Any:
         """Change one machine's figures (POST): prices, ``listed_until``, ``online`` and the like."""
         return puppet.set_machine(self.engine, int(request.path_params["id"]), body)
@@ -160,5 +175,8 @@ def routes(engine: Engine) -> list[Route]:
         ("/strangers", control.strangers, ["GET", "POST", "DELETE"]),
         ("/connections", control.connections, ["POST"]),
         ("/machines/{id:int}", control.machines, ["GET", "POST"]),
+        ("/scenarios", control.scenarios, ["GET"]),
+        ("/scenarios/{scenario}/stage", control.stage, ["POST"]),
+        ("/scenarios/{scenario}/strike", control.strike, ["POST"]),
     ]
     return [Route(PREFIX + path, guarded(work), methods=methods) for path, work, methods in table]

@@ -7,6 +7,7 @@ import shlex
 from remote_gpu_trainer.emulator.boxes import BoxLike
 from remote_gpu_trainer.emulator.contracts import Phase
 from remote_gpu_trainer.emulator.http.calls import Answer, Call, Endpoint, refusal, text_in
+from remote_gpu_trainer.emulator.instance_row import shown_message
 from remote_gpu_trainer.emulator.world import Result, World
 
 READY_AFTER_S = 1.2
@@ -31,14 +32,12 @@ def logs(call: Call) -> Answer:
     contract = call.contract(None, 404, "invalid_id", "Invalid instance id.")
     lines = _lines(call.body.get("tail"))
     box, wanted = call.world.fleet.get(contract.id), text_in(call.body, "filter", FILTER_MOST)
-    text = ""
+    daemon = str(call.body.get("daemon_logs", "")).lower() == "true"
+    found: list[str] = []
     if box is not None:
-        text = (
-            box.daemon_log()
-            if str(call.body.get("daemon_logs", "")).lower() == "true"
-            else box.container_log(TAIL_MOST)
-        )
-    found = text.splitlines()
+        found = (box.daemon_log() if daemon else box.container_log(TAIL_MOST)).splitlines()
+    if daemon and contract.phase in (Phase.PULLING, Phase.FAILED):
+        found.append(shown_message(contract, call.world.now) or "")
     if wanted:
         found = [line for line in found if _grep(wanted, line)]
     kept = found[-lines:] if lines else []

@@ -95,6 +95,25 @@ def rent_volume(call: Call, ask_id: int, size_gb: float, name: str | None) -> Vo
     return volume
 
 
+def attached(call: Call, machine_id: int, wish: Json | None) -> Volume | None:
+    """The volume that a create call wants, new or old: it never leaves its machine. Raises Refusal."""
+    if wish is None:
+        return None
+    number = int(number_in(wish, "volume_id") or 0)
+    volume, ask = call.world.volumes.get(number), _ask(call, number)
+    home = ask.machine.id if wish.get("create_new") and ask else volume.machine_id if volume else None
+    if home is None or (volume is not None and volume.deleted_at is not None):
+        raise refusal(400, "invalid_args", f"error 400/3477: Invalid args: no such volume {number}")
+    if home != machine_id:
+        raise refusal(
+            400, "invalid_args", f"error 400/3478: Invalid args: volume {number} is on machine {home}, not {machine_id}"
+        )
+    if not wish.get("create_new"):
+        return volume
+    size = number_in(wish, "size")
+    return rent_volume(call, number, SIZE_DEFAULT_GB if size is None else size, text_in(wish, "name", 256))
+
+
 def show(call: Call) -> Answer:
     """``GET /api/v0/volumes``."""
     rows: list[Json] = []
