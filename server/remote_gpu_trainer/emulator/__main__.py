@@ -48,6 +48,7 @@ def announce(ready: Ready, folder: Path, *, as_json: bool) -> None:
             f"A local vast.ai answers at {ready.url}\n"
             f"  export VAST_URL={ready.url}\n  export VAST_API_KEY={ready.api_key}\n"
             f"Control surface: {ready.control_url}  token {ready.control_token}\n"
+            f"Boxes are kept apart by: {ready.isolation}\n"
             f"Ctrl-C ends it; the folder {folder} keeps its state.\n"
         )
     sys.stdout.flush()

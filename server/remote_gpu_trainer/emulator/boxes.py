@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from remote_gpu_trainer.emulator.linefaults import LineFaults
+
 
 @dataclass(frozen=True)
 class BoxOrder:
@@ -69,6 +71,11 @@ class BoxLike(Protocol):
         """Switches for what goes wrong over SSH and on its disk."""
         ...
 
+    @property
+    def line_faults(self) -> LineFaults:
+        """What goes wrong with single connections over SSH."""
+        ...
+
     async def start(self, direct: bool, authorized_keys: list[str]) -> None:
         """Boot: SSH answers and ``onstart`` runs when this returns."""
         ...
@@ -87,6 +94,10 @@ class BoxLike(Protocol):
 
     def container_log(self, tail: int) -> str:
         """The last ``tail`` lines of what the container printed."""
+        ...
+
+    def disk_grew(self, count: int) -> None:
+        """Somebody beside the box put so many bytes on its disk."""
         ...
 
     def append_daemon_log(self, line: str) -> None:
@@ -120,6 +131,7 @@ class NullBox:
     disk_used_bytes: int = 0
     isolation_in_force: str = "none"
     faults: Any = None
+    line_faults: LineFaults = field(default_factory=LineFaults)
     keys: list[str] = field(default_factory=list[str])
     log: list[str] = field(default_factory=list[str])
     starts: int = 0
@@ -144,6 +156,10 @@ class NullBox:
     def container_log(self, tail: int) -> str:
         """Nothing was printed."""
         return ""
+
+    def disk_grew(self, count: int) -> None:
+        """Count the bytes."""
+        self.disk_used_bytes += count
 
     def append_daemon_log(self, line: str) -> None:
         """Remember the line."""

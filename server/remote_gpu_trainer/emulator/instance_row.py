@@ -37,7 +37,7 @@ def instance_row(world: World, contract: Contract) -> dict[str, Any]:
         "intended_status": status.intended,
         "cur_state": status.current,
         "next_state": status.next,
-        "status_msg": _message(contract, now, status.message),
+        "status_msg": shown_message(contract, now),
         "label": contract.label,
         "template_id": contract.template_id,
         "template_hash_id": contract.template_hash_id,
@@ -106,10 +106,11 @@ def instance_row(world: World, contract: Contract) -> dict[str, Any]:
     )
 
 
-def _message(contract: Contract, now: float, message: str | None) -> str | None:
+def shown_message(contract: Contract, now: float) -> str | None:
+    """The sentence beside the status: the pull's own words while the image comes down."""
     if contract.phase is Phase.PULLING and contract.pull_s > 0:
         return pull_message(contract.image, min(1.0, (now - contract.pull_from) / contract.pull_s))
-    return message
+    return contract.message
 
 
 def _published(port: int) -> list[dict[str, str]]:

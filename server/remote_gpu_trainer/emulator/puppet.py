@@ -8,10 +8,15 @@ from typing import Any
 
 from remote_gpu_trainer.emulator.contracts import Contract, Phase
 from remote_gpu_trainer.emulator.engine import Engine
+from remote_gpu_trainer.emulator.linefaults import LineFault
 from remote_gpu_trainer.emulator.money import pico, usd
 from remote_gpu_trainer.emulator.world import World
 
 Body = dict[str, Any]
+
+
+SSH = "SSH "
+"""What a fault's ``route`` starts with when it means connections to boxes: ``SSH ID``, or ``SSH *`` for all."""
 
 
 class Impossible(Exception):
@@ -105,6 +110,7 @@ async def _fill_disk(engine: Engine, contract: Contract, body: Body) -> Body:
     free = engine.world.box_order(contract).disk_bytes - box.disk_used_bytes - int(body.get("leave_bytes", 0))
     with (workspace / ".filled").open("wb") as filler:
         filler.truncate(max(0, free))
+    box.disk_grew(max(0, free))
     return {"filled_bytes": max(0, free)}
 
 
@@ -134,6 +140,12 @@ async def _box_faults(engine: Engine, contract: Contract, body: Body) -> Body:
     return {"box_faults": {**vars(box.faults)}}
 
 
+async def _line_fault(engine: Engine, contract: Contract, body: Body) -> Body:
+    """Arm a fault on connections to it, as ``POST /faults`` with the route ``SSH ID`` does."""
+    arm_line(engine.world, {"route": f"{SSH}{contract.id}", **body})
+    return {}
+
+
 Verb = Callable[[Engine, Contract, Body], Awaitable[Body]]
 VERBS: dict[str, Verb] = {
     "preempt": _preempt,
@@ -146,7 +158,29 @@ VERBS: dict[str, Verb] = {
     "fill-disk": _fill_disk,
     "corrupt": _corrupt,
     "box-faults": _box_faults,
+    "line-fault": _line_fault,
 }
+
+
+def arm_line(world: World, body: Body) -> None:
+    """Arm a fault over SSH on the box of one instance, or on each box there is now. Raises Impossible, ValueError."""
+    wanted = str(body["route"]).removeprefix(SSH).strip()
+    boxes = world.fleet.snapshot()
+    chosen = list(boxes.values()) if wanted == "*" else [box for i, box in boxes.items() if str(i) == wanted]
+    if not chosen:
+        raise Impossible(f"there is no box {wanted}: a fault over SSH needs an instance, or * for all there are")
+    fields: Body = {name: body[name] for name in ("kind", "count", "after", "bytes", "delay_s", "line") if name in body}
+    for box in chosen:
+        box.line_faults.arm(LineFault(**fields))
+
+
+def lines_armed(world: World) -> list[Body]:
+    """All faults over SSH that are armed, each with its route."""
+    return [
+        {"route": f"{SSH}{number}", **fault}
+        for number, box in world.fleet.snapshot().items()
+        for fault in box.line_faults.armed()
+    ]
 
 
 def set_account(engine: Engine, body: Body) -> Body:

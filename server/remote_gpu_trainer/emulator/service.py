@@ -33,6 +33,8 @@ class Ready:
     account_id: int
     control_url: str
     control_token: str
+    isolation: str = "no boxes"
+    """How boxes are kept from the rest of the system, in one sentence."""
 
     def to_json(self) -> dict[str, str | int]:
         """All fields as JSON values."""
@@ -67,7 +69,8 @@ async def run(setup: Setup, port: int, ready: Callable[[Ready], None], stop: asy
     while not server.started and not serving.done():  # noqa: ASYNC110  # uvicorn has a flag and no event for it
         await asyncio.sleep(0.002)
     key = next(k.key for k in world.account.keys if not k.deleted)
-    ready(Ready(world.url, key, world.account.id, world.url + PREFIX, world.control_token))
+    walls = await asyncio.to_thread(_walls, setup)
+    ready(Ready(world.url, key, world.account.id, world.url + PREFIX, world.control_token, walls))
     try:
         if stop is not None:
             waiting = asyncio.create_task(stop.wait())
@@ -79,6 +82,14 @@ async def run(setup: Setup, port: int, ready: Callable[[Ready], None], stop: asy
         if rsync is not None:
             await rsync.stop()
         await engine.close()
+
+
+def _walls(setup: Setup) -> str:
+    if setup.ssh == "none":
+        return "no boxes"
+    from remote_gpu_trainer.emulator.box.isolation import prospect  # with the boxes: paramiko takes 0.4 s
+
+    return prospect(setup.isolation)
 
 
 async def _machine_ssh(world: World) -> "MachineRsync | None":

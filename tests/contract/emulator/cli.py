@@ -11,6 +11,8 @@ from typing import Any
 from tests.unit.emulator.renter import Renter
 
 PROGRAM = Path(sys.executable).with_name("vastai")
+SPEED = 200.0
+"""Emulated seconds per real second while commands run."""
 
 
 @dataclass(frozen=True)

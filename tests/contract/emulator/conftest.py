@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from remote_gpu_trainer.emulator.service import Emulator
-from tests.contract.emulator.cli import PROGRAM, Cli
+from tests.contract.emulator.cli import PROGRAM, SPEED, Cli
 from tests.unit.emulator.renter import Renter
 
 pytestmark = pytest.mark.skipif(not PROGRAM.exists(), reason="the official vastai CLI is not installed here")
@@ -17,7 +17,7 @@ def cli(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cli]:
     if not PROGRAM.exists():
         pytest.skip("the official vastai CLI is not installed beside this Python")
     folder = tmp_path_factory.mktemp("emulator")
-    with Emulator(folder, speed=200, isolation="none") as ready, Renter(ready) as person:
+    with Emulator(folder, speed=SPEED, isolation="none") as ready, Renter(ready) as person:
         person.do("/quirks", **{"lively-market": False, "reappears": False, "shared-limit": False})
         yield Cli(person, tmp_path_factory.mktemp("home"))
 

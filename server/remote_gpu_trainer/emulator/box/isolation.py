@@ -99,6 +99,17 @@ def choose(wanted: Isolation, disk: Disk, hostname: str) -> Walls:
     return _plain(disk, f"because {'; '.join(reasons)}")
 
 
+def prospect(wanted: str) -> str:
+    """How boxes will be kept apart, in one sentence; what is in force for one box is told by the box itself."""
+    if wanted == "none":
+        return "none (as asked): plain folders, processes of the same user and host"
+    if not (first := why_no_bubblewrap()):
+        return "bubblewrap: own mount, process, IPC and host name space; the network is shared"
+    if not (second := why_no_unshare()):
+        return "unshare: own mount, process, IPC and host name space; the network is shared"
+    return f"none ({first}; {second}): plain folders, processes of the same user and host"
+
+
 def _shown(disk: Disk) -> list[tuple[str, str]]:
     """What a box with a mount name space sees of this system, read-only: here, and there."""
     etc = [(str(source.resolve()), f"/etc/{name}") for name in SHARED_ETC if (source := Path("/etc", name)).exists()]

@@ -16,6 +16,7 @@ from remote_gpu_trainer.emulator.box.running import Running, environment, shell
 from remote_gpu_trainer.emulator.box.spec import BoxError, BoxFaults, BoxSpec
 from remote_gpu_trainer.emulator.box.sshserver import ParamikoServer
 from remote_gpu_trainer.emulator.box.wire import Connections, Listener, Proxy, Wire, WireSocket
+from remote_gpu_trainer.emulator.linefaults import LineFaults
 
 WATCH_S = 1.0
 
@@ -26,7 +27,8 @@ class Box:
     def __init__(self, spec: BoxSpec) -> None:
         self.spec = spec
         self.faults = BoxFaults()
-        self._wire = Wire(self.faults)
+        self.line_faults = LineFaults()
+        self._wire = Wire(self.faults, line_faults=self.line_faults)
         self._disk = Disk(spec)
         self._keys = HostKeys(self._disk.host / "keys")
         self._container_log = Log(self._disk.host / "container.log")
@@ -57,7 +59,7 @@ class Box:
         walls = isolation.choose(self.spec.isolation, self._disk, self.spec.hostname)
         self._isolation = walls.text
         lend.lend(self._disk.lent, self.spec, walls, self._disk.used_bytes())
-        wire = self._wire = Wire(self.faults, self._wire.sent, self._wire.received)
+        wire = self._wire = Wire(self.faults, self._wire.sent, self._wire.received, self.line_faults)
         running = Running(self.spec, self._disk, walls, wire, Processes(walls))
         try:
             self._running = running
@@ -73,8 +75,8 @@ class Box:
         served = Connections(running.wire, self._server_for(running))
         self._connections = served
         if direct:
-            self._listeners["direct"] = Listener(served.take, "box-direct")
-        self._listeners["proxy"] = Listener(lambda client: served.take(Proxy(client).inner), "box-proxy")
+            self._listeners["direct"] = Listener(lambda client: served.take(client, "direct"), "box-direct")
+        self._listeners["proxy"] = Listener(lambda client: served.take(Proxy(client).inner, "proxy"), "box-proxy")
         running.env = environment(self.spec, running.walls, self.direct_port)
 
     def _server_for(self, running: Running) -> Callable[[WireSocket], None]:
@@ -209,6 +211,10 @@ class Box:
     def container_log(self, tail: int | None = None) -> str:
         """What ``onstart`` printed, over all starts; the last ``tail`` lines."""
         return self._container_log.read(tail)
+
+    def disk_grew(self, count: int) -> None:
+        """Somebody beside the box put so many bytes on its disk: known at once, before the next measure."""
+        self._disk.written(count)
 
     def append_daemon_log(self, line: str) -> None:
         """Add to the host's own log about it."""

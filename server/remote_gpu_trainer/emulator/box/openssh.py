@@ -77,7 +77,7 @@ class OpensshServer:
         with outer:
             with inner:
                 server = subprocess.Popen(
-                    self._command(),
+                    self._command(wired),
                     stdin=inner.fileno(),
                     stdout=inner.fileno(),
                     stderr=subprocess.DEVNULL,
@@ -96,16 +96,19 @@ class OpensshServer:
             server.wait()
             pull.join()
 
-    def _command(self) -> list[str]:
+    def _command(self, wired: WireSocket) -> list[str]:
         running, program = self._running, sshd() or "sshd"
+        faults = running.wire.faults
         with self._lock:
             if not self._entered:
                 self._write_enter()
             authorized = self._folder / "authorized_keys"
             authorized.write_text("".join(f"{key}\n" for key in sorted(running.authorized)))
             authorized.chmod(0o600)
-        keys = stranger_keys(running.disk.host) if running.wire.faults.change_host_key else self._keys
-        known = "none" if running.wire.faults.refuse_auth else str(authorized)
+        keys = self._keys
+        if faults.change_host_key or wired.suffers("changed-host-key"):
+            keys = stranger_keys(running.disk.host)
+        known = "none" if faults.refuse_auth or wired.suffers("refuse-auth") else str(authorized)
         return [
             program, "-i", "-f", str(self._folder / "config"),
             *(word for kind in KINDS for word in ("-h", str(keys.path(kind)))),

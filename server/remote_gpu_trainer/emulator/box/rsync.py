@@ -70,8 +70,8 @@ class MachineRsync:
         self._folder.mkdir(parents=True, exist_ok=True)
         self._host_keys.ensure(self._folder / "nowhere")
         self._wire = Wire()
-        self._connections = Connections(self._wire, self._serve)
-        self._listener = Listener(self._connections.take, "machine-rsync")
+        served = self._connections = Connections(self._wire, self._serve)
+        self._listener = Listener(lambda client: served.take(client, "machine"), "machine-rsync")
 
     async def stop(self) -> None:
         """Stop listening, and break what is under way."""

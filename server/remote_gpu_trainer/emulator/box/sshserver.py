@@ -58,8 +58,8 @@ class BoxTransport(paramiko.Transport):
 class BoxServer(paramiko.ServerInterface):
     """What one client may do."""
 
-    def __init__(self, running: Running, transport: BoxTransport) -> None:
-        self._running, self._transport = running, transport
+    def __init__(self, running: Running, transport: BoxTransport, *, refuses: bool = False) -> None:
+        self._running, self._transport, self._refuses = running, transport, refuses
         self._sessions: dict[int, Session] = {}
         self._forwards: dict[int, socket.socket] = {}
 
@@ -70,11 +70,8 @@ class BoxServer(paramiko.ServerInterface):
     def check_auth_publickey(self, username: str, key: Any) -> int:
         """Root, with a key that was put on the box."""
         known = f"{key.get_name()} {key.get_base64()}" in self._running.authorized
-        return (
-            AUTH_SUCCESSFUL
-            if known and username == "root" and not self._running.wire.faults.refuse_auth
-            else AUTH_FAILED
-        )
+        refused = self._refuses or self._running.wire.faults.refuse_auth
+        return AUTH_SUCCESSFUL if known and username == "root" and not refused else AUTH_FAILED
 
     def check_channel_request(self, kind: str, chanid: int) -> int:
         """Sessions, as many as wanted."""
@@ -179,9 +176,10 @@ class ParamikoServer:
         faults, transport = self._running.wire.faults, None
         try:
             transport = BoxTransport(wired)
-            for key in stranger_keys(self._running.disk.host).private() if faults.change_host_key else self._own_keys:
+            strange = faults.change_host_key or wired.suffers("changed-host-key")
+            for key in stranger_keys(self._running.disk.host).private() if strange else self._own_keys:
                 transport.add_server_key(key)
-            server = BoxServer(self._running, transport)
+            server = BoxServer(self._running, transport, refuses=wired.suffers("refuse-auth"))
             transport.set_subsystem_handler("sftp", paramiko.SFTPServer, BoxSftp, self._running)
             transport.auth_timeout = AUTH_MOST_S
             transport.start_server(event=threading.Event(), server=server)

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from remote_gpu_trainer.emulator.box.spec import BoxFaults
+from remote_gpu_trainer.emulator.linefaults import LineFault, LineFaults, wait_out
 
 LOOPBACK = "127.0.0.1"
 BUFFER = 4 << 20
@@ -32,6 +33,7 @@ class Wire:
     faults: BoxFaults = field(default_factory=BoxFaults)
     sent: int = 0
     received: int = 0
+    line_faults: LineFaults = field(default_factory=LineFaults)
     down: threading.Event = field(default_factory=threading.Event)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -45,23 +47,42 @@ class Wire:
         """Return at once, or when a stall is over. Raises Cut when the box goes down meanwhile."""
         while self.faults.stall:
             if self.down.wait(STALL_LOOK_S):
-                raise Cut(errno.ECONNRESET, "the box went down")
+                raise _went_down()
+
+
+def _went_down() -> Cut:
+    return Cut(errno.ECONNRESET, "the box went down")
 
 
 class WireSocket:
     """A socket that counts and fails as its wire says; what the SSH server holds in place of the real one."""
 
-    def __init__(self, real: socket.socket, wire: Wire) -> None:
-        self._real, self._wire = real, wire
+    def __init__(self, real: socket.socket, wire: Wire, fault: LineFault | None = None) -> None:
+        self._real, self._wire, self._fault = real, wire, fault
         self._passed = 0
         with contextlib.suppress(OSError):
             real.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, BUFFER)
         with contextlib.suppress(OSError):
             real.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
+    def suffers(self, kind: str) -> bool:
+        """Whether this connection was picked for a fault of that kind."""
+        return self._fault is not None and self._fault.kind == kind
+
+    @property
+    def late_s(self) -> float:
+        """Real seconds by which the greeting of this connection comes late."""
+        own = self._fault.delay_s if self._fault is not None and self._fault.kind == "banner-delay" else 0.0
+        return max(own, self._wire.faults.banner_delay_s)
+
+    def _hold(self) -> None:
+        self._wire.hold()
+        if self._fault is not None:
+            wait_out(self._fault, self._passed, self._wire.down, STALL_LOOK_S, _went_down)
+
     def send(self, data: bytes | memoryview) -> int:
         """Send all that the fault leaves of the data; less only when the socket's time is up."""
-        self._wire.hold()
+        self._hold()
         view, count = memoryview(self._allowed(data)), 0
         while count < len(view):
             try:
@@ -75,20 +96,26 @@ class WireSocket:
 
     def recv(self, most: int) -> bytes:
         """Receive, waiting out a stall before and after."""
-        self._wire.hold()
+        self._hold()
         data = self._real.recv(most)
-        self._wire.hold()
+        self._hold()
         self._count(0, len(data))
         return data
 
+    @property
+    def _cut_after(self) -> int | None:
+        own = self._fault.bytes if self._fault is not None and self._fault.kind == "cut" else None
+        every = self._wire.faults.cut_after_bytes
+        return min((most for most in (own, every) if most is not None), default=None)
+
     def _allowed(self, data: bytes | memoryview) -> bytes | memoryview:
-        most = self._wire.faults.cut_after_bytes
+        most = self._cut_after
         return data if most is None else data[: max(1, most - self._passed)]
 
     def _count(self, sent: int, received: int) -> None:
         self._passed += sent + received
         self._wire.passed(sent, received)
-        most = self._wire.faults.cut_after_bytes
+        most = self._cut_after
         if most is not None and self._passed >= most:
             self.close()
             raise Cut(errno.ECONNRESET, f"cut after {self._passed} bytes")
@@ -157,16 +184,16 @@ class Connections:
         self._open: set[WireSocket] = set()
         self._lock = threading.Lock()
 
-    def take(self, connection: socket.socket) -> None:
-        """Serve a connection in the background, until it or the box ends."""
-        wired = WireSocket(connection, self._wire)
+    def take(self, connection: socket.socket, line: str) -> None:
+        """Serve a connection that came by ``line`` in the background, until it or the box ends."""
+        wired = WireSocket(connection, self._wire, self._wire.line_faults.take(line))
         with self._lock:
             self._open.add(wired)
         threading.Thread(target=self._work, args=(wired,), name="box-connection", daemon=True).start()
 
     def _work(self, wired: WireSocket) -> None:
         try:
-            if not self._wire.down.wait(self._wire.faults.banner_delay_s):
+            if not self._wire.down.wait(wired.late_s):
                 self._serve(wired)
         finally:
             wired.close()

@@ -1,6 +1,7 @@
 """One API call, its answer, and the platform's several forms of refusal."""
 
 import json
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, cast
@@ -12,6 +13,7 @@ from remote_gpu_trainer.emulator.lifecycle import Lifecycle
 from remote_gpu_trainer.emulator.world import World
 
 Json = dict[str, Any]
+_WHOLE = re.compile(r"-?[0-9]{1,64}")
 
 
 @dataclass(frozen=True)
@@ -65,9 +67,9 @@ class Call:
         return self.engine.life
 
     def number(self, name: str) -> int:
-        """A path parameter as a number. Raises Refusal 400."""
+        """A path parameter as a whole number, which may be one that nothing has. Raises Refusal 400."""
         text = self.path[name]
-        if not text.isascii() or not text.isdigit() or len(text) > 18:
+        if not _WHOLE.fullmatch(text):
             raise refusal(400, "invalid_args", f"invalid {name}")
         return int(text)
 

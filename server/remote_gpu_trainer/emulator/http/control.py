@@ -9,10 +9,11 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from remote_gpu_trainer.emulator import puppet
+from remote_gpu_trainer.emulator import puppet, scenarios
 from remote_gpu_trainer.emulator.engine import Engine
 from remote_gpu_trainer.emulator.faults import KINDS, Fault
 from remote_gpu_trainer.emulator.http.snapshots import contract_view, meter_view, state_view
+from remote_gpu_trainer.emulator.linefaults import KINDS as LINE_KINDS
 from remote_gpu_trainer.emulator.puppet import Impossible
 from remote_gpu_trainer.emulator.quirks import ALL
 
@@ -61,9 +62,12 @@ class Control:
     async def faults(self, request: Request, body: Json) -> Any:
         """List (GET), arm (POST) or clear (DELETE) faults.
 
-        ``route`` is a method and a path glob, such as ``PUT /api/v0/asks/*``.
+        ``route`` is a method and a path glob, such as ``PUT /api/v0/asks/*``, or ``SSH ID`` for connections to a box.
         """
-        if request.method == "POST":
+        over_ssh = str(body.get("route", "")).startswith(puppet.SSH)
+        if request.method == "POST" and over_ssh:
+            puppet.arm_line(self.world, body)
+        elif request.method == "POST":
             method, _, path = str(body.get("route", "")).partition(" ")
             fields = {k: body[k] for k in ("kind", "count", "after", "status", "delay_s") if k in body}
             self.world.faults.arm(
@@ -71,7 +75,10 @@ class Control:
             )
         if request.method == "DELETE":
             self.world.faults.armed.clear()
-        return {"armed": [fault.__dict__ for fault in self.world.faults.armed], "kinds": KINDS}
+            for box in self.world.fleet.snapshot().values():
+                box.line_faults.clear()
+        armed = [fault.__dict__ for fault in self.world.faults.armed] + puppet.lines_armed(self.world)
+        return {"armed": armed, "kinds": KINDS, "ssh_kinds": LINE_KINDS}
 
     async def quirks(self, request: Request, body: Json) -> Any:
         """List (GET) or switch (POST ``{name: bool}``) quirks."""
@@ -107,6 +114,21 @@ class Control:
         found = {"id": number, "cloud_type": str(body.get("cloud_type", "s3")), "name": str(body.get("name", "bucket"))}
         self.world.account.connections.append(found)
         return found | {"folder": str(self.world.cloud_folder(number))}
+
+    async def scenarios(self, request: Request, body: Json) -> Any:
+        """All scenes of trouble."""
+        return {"scenarios": [{"id": s.id, "name": s.name, "symptom": s.symptom} for s in scenarios.ALL]}
+
+    async def stage(self, request: Request, body: Json) -> Any:
+        """Make a machine on which a scene comes true; says which offer to rent, and how."""
+        return scenarios.stage(self.engine, scenarios.find(request.path_params["scenario"]))
+
+    async def strike(self, request: Request, body: Json) -> Any:
+        """Play the platform's part of a scene on the instance ``{"instance": id}``."""
+        contract = puppet.find(self.world, int(body["instance"]))
+        answer = await scenarios.strike(self.engine, scenarios.find(request.path_params["scenario"]), contract)
+        await self.world.fleet.settled()
+        return answer
 
     async def machines(self, request: Request, body: Json) -> Any:
         """Change one machine's figures (POST): prices, ``listed_until``, ``online`` and the like."""
@@ -153,5 +175,8 @@ def routes(engine: Engine) -> list[Route]:
         ("/strangers", control.strangers, ["GET", "POST", "DELETE"]),
         ("/connections", control.connections, ["POST"]),
         ("/machines/{id:int}", control.machines, ["GET", "POST"]),
+        ("/scenarios", control.scenarios, ["GET"]),
+        ("/scenarios/{scenario}/stage", control.stage, ["POST"]),
+        ("/scenarios/{scenario}/strike", control.strike, ["POST"]),
     ]
     return [Route(PREFIX + path, guarded(work), methods=methods) for path, work, methods in table]

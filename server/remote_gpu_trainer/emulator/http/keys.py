@@ -14,7 +14,7 @@ def _public_key(call: Call) -> str:
     if not key:
         raise refusal(400, "no_ssh_key", "No ssh key provided")
     if not key.startswith(KEY_TYPES) or len(key.split()) < 2 or "\n" in key:
-        raise refusal(400, "invalid_ssh_key", "Invalid ssh key: expected one OpenSSH public key line")
+        raise refusal(400, "no_ssh_key", "Invalid ssh key: expected one OpenSSH public key line")
     return key
 
 

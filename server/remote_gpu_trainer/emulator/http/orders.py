@@ -37,6 +37,11 @@ class Order:
     volume: dict[str, Any] | None = None
     template: dict[str, Any] | None = None
 
+    @property
+    def mount(self) -> dict[str, str]:
+        """Where in the container its volume is to lie."""
+        return {"mount_path": str((self.volume or {}).get("mount_path", ""))}
+
 
 def read_order(call: Call) -> Order:
     """Read a create body, over a template's values where one is named. Raises Refusal."""

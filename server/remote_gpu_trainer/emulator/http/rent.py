@@ -6,6 +6,7 @@ from remote_gpu_trainer.emulator.book import Offer
 from remote_gpu_trainer.emulator.contracts import Contract, Phase
 from remote_gpu_trainer.emulator.http.calls import Answer, Call, Endpoint, Json, Refusal, refusal
 from remote_gpu_trainer.emulator.http.orders import Order, read_order
+from remote_gpu_trainer.emulator.http.volumes import attached
 from remote_gpu_trainer.emulator.money import usd
 
 READS_LAG_S = 1.5
@@ -69,7 +70,11 @@ def _rent(call: Call, ask_id: int, order: Order) -> Json:
     too_low = order.price is not None and order.price < offer.machine.floor_per_gpu * size
     if gpus is None or too_low:
         return _unavailable(call, offer, order, low_bid=order.price is not None)
+    volume = attached(call, offer.machine.id, order.volume)
     contract = _draw_up(call, offer, order, gpus)
+    if volume is not None:
+        volume.instances.append(contract.id)
+        contract.volumes.append({"volume_id": volume.id, "label": volume.name, "size": volume.disk_gb, **order.mount})
     if call.fault == "dud":
         contract.phase = Phase.DUD
     elif order.target_state == "stopped":

@@ -7,11 +7,13 @@ import shlex
 from remote_gpu_trainer.emulator.boxes import BoxLike
 from remote_gpu_trainer.emulator.contracts import Phase
 from remote_gpu_trainer.emulator.http.calls import Answer, Call, Endpoint, refusal, text_in
+from remote_gpu_trainer.emulator.instance_row import shown_message
 from remote_gpu_trainer.emulator.world import Result, World
 
 READY_AFTER_S = 1.2
 """Emulated seconds until a result is there."""
-TAIL_DEFAULT, TAIL_MOST, COMMAND_MOST = 1000, 100_000, 512
+TAIL_DEFAULT, TAIL_MOST, COMMAND_MOST, FILTER_MOST = 1000, 100_000, 512, 65_536
+REPETITIONS_MOST = 3
 COMMANDS = frozenset({"ls", "rm", "du"})
 WRITEABLE_PATH = "/var/lib/docker/overlay2/writeable"
 
@@ -28,20 +30,14 @@ def publish(world: World, text: str) -> str:
 def logs(call: Call) -> Answer:
     """``PUT /api/v0/instances/request_logs/{id}/``: container or daemon log, tailed and filtered."""
     contract = call.contract(None, 404, "invalid_id", "Invalid instance id.")
-    tail = call.body.get("tail")
-    try:
-        lines = min(TAIL_MOST, max(0, int(tail))) if tail is not None else TAIL_DEFAULT
-    except (TypeError, ValueError, OverflowError):
-        raise refusal(400, "invalid_args", "Invalid args: tail must be a number of lines") from None
-    box, wanted = call.world.fleet.get(contract.id), text_in(call.body, "filter", 1024)
-    text = ""
+    lines = _lines(call.body.get("tail"))
+    box, wanted = call.world.fleet.get(contract.id), text_in(call.body, "filter", FILTER_MOST)
+    daemon = str(call.body.get("daemon_logs", "")).lower() == "true"
+    found: list[str] = []
     if box is not None:
-        text = (
-            box.daemon_log()
-            if str(call.body.get("daemon_logs", "")).lower() == "true"
-            else box.container_log(TAIL_MOST)
-        )
-    found = text.splitlines()
+        found = (box.daemon_log() if daemon else box.container_log(TAIL_MOST)).splitlines()
+    if daemon and contract.phase in (Phase.PULLING, Phase.FAILED):
+        found.append(shown_message(contract, call.world.now) or "")
     if wanted:
         found = [line for line in found if _grep(wanted, line)]
     kept = found[-lines:] if lines else []
@@ -54,10 +50,23 @@ def logs(call: Call) -> Answer:
     )
 
 
-def _grep(pattern: str, line: str) -> bool:
-    """A regular expression, or plain text where it is none or could take for ever (a repeated group)."""
+def _lines(tail: object) -> int:
+    """How many lines a ``tail`` asks for; what is no number asks for all, as the Docker daemon takes it."""
+    if tail is None:
+        return TAIL_DEFAULT
+    if not isinstance(tail, int | float | str):
+        raise refusal(400, "invalid_args", "Invalid args: tail must be a number of lines")
     try:
-        return pattern in line or ("(" not in pattern and re.search(pattern, line[:2000]) is not None)
+        return min(TAIL_MOST, max(0, int(tail)))
+    except (ValueError, OverflowError):
+        return TAIL_MOST
+
+
+def _grep(pattern: str, line: str) -> bool:
+    """A regular expression, or plain text where it is none or could take for ever (groups, many repetitions)."""
+    costly = "(" in pattern or sum(pattern.count(sign) for sign in "*+?{") > REPETITIONS_MOST
+    try:
+        return pattern in line or (not costly and re.search(pattern, line[:2000]) is not None)
     except re.error:
         return False
 

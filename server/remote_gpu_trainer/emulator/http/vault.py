@@ -6,6 +6,7 @@ from typing import Any
 from remote_gpu_trainer.emulator.http.calls import Answer, Call, Endpoint, Refusal, as_object, refusal, text_in
 
 VARIABLES_MOST = 100
+NO_TEAM = 0
 _NAME = re.compile(r"[A-Z_][A-Z0-9_]{0,127}")
 
 
@@ -14,7 +15,7 @@ def _variable(call: Call) -> tuple[str, str]:
     if not key or value is None:
         raise refusal(400, "missing_input", "Both 'key' and 'value' are required.")
     if not _NAME.fullmatch(key.upper()):
-        raise refusal(400, "invalid_characters", "Key may hold letters, digits and underscores only.")
+        raise refusal(400, "missing_input", "Key may hold letters, digits and underscores only.")
     return key.upper(), value
 
 
@@ -74,6 +75,8 @@ def show_keys(call: Call) -> Answer:
             "name": key.name,
             "rights": "all" if key.permissions is None else "limited",
             "permissions": key.permissions,
+            "team_id": NO_TEAM,
+            "team_name": "",
         }
         for key in account.keys
         if not key.deleted

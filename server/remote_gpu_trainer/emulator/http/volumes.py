@@ -1,5 +1,6 @@
 """Volumes: offers, renting, listing, deleting."""
 
+from dataclasses import replace
 from typing import Any
 
 from remote_gpu_trainer.emulator.book import Offer
@@ -56,14 +57,17 @@ def _ask(call: Call, ask_id: int) -> Offer | None:
 
 
 def rent(call: Call) -> Answer:
-    """``PUT /api/v0/volumes/``."""
-    size = number_in(call.body, "size")
-    volume = rent_volume(
-        call,
-        int(number_in(call.body, "id") or 0),
-        SIZE_DEFAULT_GB if size is None else size,
-        text_in(call.body, "name", 256),
-    )
+    """``PUT /api/v0/volumes/``; the file knows no other status than 200, so a refusal is one with success false."""
+    try:
+        size = number_in(call.body, "size")
+        volume = rent_volume(
+            call,
+            int(number_in(call.body, "id") or 0),
+            SIZE_DEFAULT_GB if size is None else size,
+            text_in(call.body, "name", 256),
+        )
+    except Refusal as refused:
+        return replace(refused.answer, status=200)
     return Answer({"success": True, "volume_name": f"V.{volume.id}", "new_contract": volume.id})
 
 
@@ -91,6 +95,25 @@ def rent_volume(call: Call, ask_id: int, size_gb: float, name: str | None) -> Vo
     return volume
 
 
+def attached(call: Call, machine_id: int, wish: Json | None) -> Volume | None:
+    """The volume that a create call wants, new or old: it never leaves its machine. Raises Refusal."""
+    if wish is None:
+        return None
+    number = int(number_in(wish, "volume_id") or 0)
+    volume, ask = call.world.volumes.get(number), _ask(call, number)
+    home = ask.machine.id if wish.get("create_new") and ask else volume.machine_id if volume else None
+    if home is None or (volume is not None and volume.deleted_at is not None):
+        raise refusal(400, "invalid_args", f"error 400/3477: Invalid args: no such volume {number}")
+    if home != machine_id:
+        raise refusal(
+            400, "invalid_args", f"error 400/3478: Invalid args: volume {number} is on machine {home}, not {machine_id}"
+        )
+    if not wish.get("create_new"):
+        return volume
+    size = number_in(wish, "size")
+    return rent_volume(call, number, SIZE_DEFAULT_GB if size is None else size, text_in(wish, "name", 256))
+
+
 def show(call: Call) -> Answer:
     """``GET /api/v0/volumes``."""
     rows: list[Json] = []
@@ -108,6 +131,7 @@ def show(call: Call) -> Answer:
                 "instances": [{"id": i} for i in volume.instances],
                 "reliability2": machine.reliability,
                 "status": "created" if machine.online else "offline",
+                "cluster_id": None,
             }
         )
     return Answer({"volumes": rows})
