@@ -1,4 +1,4 @@
-"""A real Chromium without a window, one for all tests, and a page server on a real journal."""
+"""A real Chromium without a window, one for each module, and a page server on a real journal."""
 
 import shutil
 from collections.abc import Callable, Iterator
@@ -47,8 +47,9 @@ class Desk:
         return self.state(request).state is ApprovalState.OPEN
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
+    # By module and not by session: while Playwright's own event loop runs, no test with another one can begin.
     program = next(
         (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None
     )
