@@ -1,4 +1,4 @@
-"""A real Chromium without a window, one for a module, and a page server on a real journal."""
+"""A real Chromium without a window, one for each module, and a page server on a real journal."""
 
 import shutil
 from collections.abc import Callable, Iterator
@@ -49,12 +49,12 @@ class Desk:
 
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
+    # By module and not by session: while Playwright's own event loop runs, no test with another one can begin.
     program = next(
         (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None
     )
     if program is None:
         pytest.skip("there is no chromium here: install the package chromium to test the page in a real browser")
-    # Not for the session: its event loop counts as running in this thread, in which other modules start their own.
     with sync_playwright() as playwright:
         yield from _launched(playwright, program)
 
