@@ -64,6 +64,7 @@ def sshd(folder: Path, public_key: str) -> Generator[int]:
         "ListenAddress": "127.0.0.1", "Port": port, "HostKey": folder / "host", "StrictModes": "no",
         "AuthorizedKeysFile": folder / "authorized", "PasswordAuthentication": "no", "PidFile": "none",
         "PermitRootLogin": "prohibit-password", "UsePAM": "no", "LogLevel": "QUIET", "MaxStartups": "100",
+        "Subsystem": "sftp internal-sftp",
     }  # fmt: skip
     (folder / "config").write_text("".join(f"{name} {value}\n" for name, value in options.items()))
     with started([shutil.which("sshd") or "/usr/sbin/sshd", "-D", "-f", str(folder / "config")]):

@@ -160,9 +160,11 @@ class RemoteHost(Protocol):
         ...
 
     def stream(
-        self, argv: Sequence[str], *, stdin: bytes = b"", chunk: int = 1 << 20
+        self, argv: Sequence[str], *, stdin: bytes = b"", chunk: int = 1 << 20, bulk: bool = False
     ) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
         """Run a command and read its output as it comes, through a channel with a large window.
+
+        ``bulk`` says that much output is expected, so that it may take a faster connection of its own.
 
         Raises:
             RemoteCommandFailed: on leaving, when the command ended with another status than 0.

@@ -6,7 +6,9 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-GRAB = 16 << 20
+from remote_gpu_trainer.errors import ConnectionCut
+
+GRAB = 4 << 20
 """Taken out of the channel's buffer at once: what stays behind is moved in memory each time."""
 LINGER_S = 0.005
 POLL_S = 0.25
@@ -15,15 +17,30 @@ POLL_S = 0.25
 class ChannelReader:
     """Hands over a channel's output in pieces of about the size that was asked for."""
 
-    def __init__(self, channel: Any) -> None:
-        self._channel = channel
+    def __init__(self, channel: Any, where: str) -> None:
+        self._channel, self._where = channel, where
+        self.ended = False
+        """Whether the far side closed the output."""
 
     def read(self, chunk: int, silence_s: float) -> bytes | None:
-        """The next bytes: at most 16 MiB, ``b""`` at the end, None when nothing came for ``silence_s`` seconds.
+        """The next bytes: at most 4 MiB, ``b""`` at the end, None when nothing came for ``silence_s`` seconds.
 
         After the first bytes it waits a few milliseconds at a time for more, until ``chunk`` is reached: a thread is
         woken once for a megabyte then, not once for a packet.
+
+        Raises:
+            ConnectionCut: the connection broke in a way that paramiko does not tell as an end.
         """
+        import paramiko
+
+        try:
+            data = self._read(chunk, silence_s)
+        except (paramiko.SSHException, EOFError) as bad:
+            raise ConnectionCut(f"the connection to {self._where} broke ({type(bad).__name__})") from bad
+        self.ended = data == b""
+        return data
+
+    def _read(self, chunk: int, silence_s: float) -> bytes | None:
         grab = max(chunk, GRAB)
         data = self._first(grab, silence_s)
         if not data or len(data) >= chunk:

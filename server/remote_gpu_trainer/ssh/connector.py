@@ -1,6 +1,7 @@
 """Opening connections: endpoints in their order, the pinned host key, our own client key."""
 
 import logging
+import math
 import socket
 import threading
 from collections.abc import Iterable, Sequence
@@ -14,12 +15,16 @@ from remote_gpu_trainer.domain.instances import Endpoint
 from remote_gpu_trainer.errors import HostAuthFailed, HostKeyChanged, HostUnreachable
 from remote_gpu_trainer.ports import Clock
 from remote_gpu_trainer.ssh.clientkey import ClientKey
-from remote_gpu_trainer.ssh.host import MAX_PACKET, WINDOW, ParamikoHost
+from remote_gpu_trainer.ssh.host import MAX_PACKET, NEAR_S, WINDOW, ParamikoHost
 from remote_gpu_trainer.ssh.hostkeys import HostKeyPins, PinSource
 from remote_gpu_trainer.ssh.openssh import OpensshTarget
 
 USER = "root"
 KEEPALIVE_S = 15
+ASKED = 3
+FAR_S = 0.06
+"""Round trip in seconds that no busy computer explains."""
+REKEY_BYTES = 1 << 35
 QUIET = "remote_gpu_trainer.ssh.wire"
 _SIGNATURES = {"ssh-rsa": ("rsa-sha2-512", "rsa-sha2-256")}
 _FAST_FIRST = ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com", "aes128-ctr")
@@ -123,10 +128,9 @@ class ParamikoConnector:
             with self._pinning:
                 self._pins.check(lease, f"{shown.get_name()} {shown.get_base64()}")
             transport.auth_publickey(USER, key)
+            _rekey_late(transport)
             transport.set_keepalive(KEEPALIVE_S)
-            asked = self._clock.monotonic()
-            transport.open_session(timeout=timeout_s).close()
-            round_trip_s = self._clock.monotonic() - asked
+            round_trip_s = self._round_trip_s(transport, timeout_s)
         except paramiko.AuthenticationException as bad:
             _shut(transport, sock)
             raise _Refused("our key was refused", login=True) from bad
@@ -143,6 +147,17 @@ class ParamikoConnector:
             raise
         return transport, round_trip_s
 
+    def _round_trip_s(self, transport: Any, timeout_s: float) -> float:
+        """The shortest of up to three questions; a long answer is not asked again, a short one may be a busy moment."""
+        shortest = math.inf
+        for _ in range(ASKED):
+            asked = self._clock.monotonic()
+            transport.open_session(timeout=timeout_s).close()
+            shortest = min(shortest, self._clock.monotonic() - asked)
+            if not NEAR_S < shortest < FAR_S:
+                break
+        return shortest
+
     def _choose(self, transport: Any, lease: LeaseId) -> None:
         """Ask for the pinned type of host key, and for ciphers that processors have instructions for."""
         options = transport.get_security_options()
@@ -152,6 +167,16 @@ class ParamikoConnector:
             options.key_types = [kind for kind in kinds if kind in options.key_types] or options.key_types
         first = [cipher for cipher in _FAST_FIRST if cipher in options.ciphers]
         options.ciphers = [*first, *(cipher for cipher in options.ciphers if cipher not in first)]
+
+
+def _rekey_late(transport: Any) -> None:
+    """Let an AES connection carry 32 GiB on one key, half of what RFC 4344 allows (2^32 blocks of 16 bytes).
+
+    paramiko asks for new keys after 512 MiB. A channel that the far side closes meanwhile stops its only reading
+    thread for 30 s, and then the connection ends (paramiko 5.1).
+    """
+    if str(transport.remote_cipher).startswith("aes"):
+        transport.packetizer.REKEY_BYTES = REKEY_BYTES
 
 
 class _Refused(Exception):

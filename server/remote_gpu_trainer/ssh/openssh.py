@@ -6,7 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from remote_gpu_trainer.domain.instances import Endpoint
+from remote_gpu_trainer.errors import ConnectionCut, HostKeyChanged, RemoteCommandFailed
 from remote_gpu_trainer.ssh.quoting import command_line
+
+OWN_FAILURE = 255
+"""Exit status with which ``ssh`` says that it failed itself, and not the command over there."""
 
 
 @dataclass(frozen=True)
@@ -58,3 +62,23 @@ class OpensshTarget:
     def command(self, argv: Sequence[str]) -> list[str]:
         """The local command that runs ``argv`` over there."""
         return ["ssh", *self.options(), "-l", self.user, "--", self.endpoint.host, command_line(argv)]
+
+
+def demand_ssh_success(status: int, said: str, where: str) -> None:
+    """Read how an ``ssh`` process ended.
+
+    Raises:
+        HostKeyChanged: it met another key than the pinned one.
+        ConnectionCut: the connection failed or ended.
+        RemoteCommandFailed: the command over there ended with another status than 0.
+    """
+    text = "".join(c if c.isprintable() else " " for c in said[-400:])
+    if status == 0:
+        return
+    if status == OWN_FAILURE and "Host key verification failed" in said:
+        raise HostKeyChanged(f"{where} shows another host key than the pinned one", effect="Nothing was sent to it.")
+    if status == OWN_FAILURE or status < 0:
+        raise ConnectionCut(f"ssh to {where} ended with status {status}", details={"stderr": text})
+    raise RemoteCommandFailed(
+        f"the command on {where} ended with status {status}", details={"exit_status": status, "stderr": text}
+    )

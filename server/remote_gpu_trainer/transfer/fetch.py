@@ -25,6 +25,9 @@ LONGEST_PAUSE_S = 20.0
 FAR_S = 0.02
 """Round trip in seconds from which one TCP connection may not fill the line."""
 TWO_FROM = 256 << 20
+BULK_FROM = 32 << 20
+BULK_ORDERS = 1000
+"""Bytes, or ranges, in one command that are worth a connection of their own."""
 REPORT_S = 0.5
 BROKEN = (ConnectionCut, HostUnreachable, WaitExpired, EOFError)
 """Ways in which a connection ends; paramiko says EOFError when it tells a dead peer that there is room again."""
@@ -158,7 +161,8 @@ class Fetch:
         host: RemoteHost | None = None
         try:
             host = await self._line.take()
-            async with host.stream(python("-c", self._program), stdin=_written(orders)) as output:
+            bulk = sum(order.length for order in orders) >= BULK_FROM or len(orders) >= BULK_ORDERS
+            async with host.stream(python("-c", self._program), stdin=_written(orders), bulk=bulk) as output:
                 async for data in output:
                     await self._in_thread(receiver.feed, data)
                     self._report()

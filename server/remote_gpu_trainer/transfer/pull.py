@@ -12,6 +12,7 @@ from remote_gpu_trainer.domain.units import GB, Usd, UsdPerGB
 from remote_gpu_trainer.errors import InvalidRequest
 from remote_gpu_trainer.ports import Clock, RemoteHost
 from remote_gpu_trainer.transfer.chunks import ChunkMap
+from remote_gpu_trainer.transfer.crew import both
 from remote_gpu_trainer.transfer.fetch import Fetch, Line
 from remote_gpu_trainer.transfer.landing import Landing
 from remote_gpu_trainer.transfer.leftovers import left_behind
@@ -80,6 +81,9 @@ async def pull(
     async def ask(host: RemoteHost) -> Roster:
         return await read_roster(host, wanted, script=manifest_script, hash_files=False, limits=limits)
 
+    async def look_again(host: RemoteHost) -> tuple[Roster, tuple[SkippedEntry, ...]]:
+        return await both(lambda: ask(host), lambda: left_behind(host, wanted, script=manifest_script, limits=limits))
+
     async with aclosing(line):
         roster = await line.use(ask)
         _demand_listed(wanted, roster)
@@ -87,24 +91,22 @@ async def pull(
         skipped += [_placed(places[number], entry) for number, entry in roster.skipped]
         landing = Landing(destination)
         chunks = ChunkMap(landing)
+        shelf = Shelf(landing, chunks)
+        left: tuple[SkippedEntry, ...] = ()
         try:
             await anyio.to_thread.run_sync(_recall, tasks, landing, chunks)
             demand_room(tasks, landing, limits)
-            fetch = Fetch(line, Shelf(landing, chunks), clock, progress)
+            fetch = Fetch(line, shelf, clock, progress)
             for last in [*[False] * (ROUNDS - 1), True]:
                 await fetch.run(tasks)
-                roster = await line.use(ask)
+                roster, left = await line.use(look_again)
                 if not _settle(tasks, roster, places, lease, limits, last=last):
                     break
                 demand_room(tasks, landing, limits)
         finally:
+            await anyio.to_thread.run_sync(shelf.close)
             chunks.close()
             landing.close()
-
-        async def look(host: RemoteHost) -> tuple[SkippedEntry, ...]:
-            return await left_behind(host, wanted, script=manifest_script, limits=limits)
-
-        left = await line.use(look)
     skipped += [SkippedEntry(path=shown(t.path), size=t.entry.size, reason=t.failed) for t in tasks if t.failed]
     return CopyReceipt(
         copy_id=copy_id,

@@ -13,6 +13,7 @@ from remote_gpu_trainer.transfer.chunks import ChunkMap, Finished, Piece
 from remote_gpu_trainer.transfer.landing import Landing, full_or_other
 from remote_gpu_trainer.transfer.paths import shown
 from remote_gpu_trainer.transfer.tasks import SMALL, FileTask, Order
+from remote_gpu_trainer.transfer.writeback import Writeback
 
 HEADER = struct.Struct(">IBQ")
 TAIL = 33
@@ -36,8 +37,13 @@ class Shelf:
         self.landing, self.chunks = landing, chunks
         self.counters = Counters()
         self.lock = threading.RLock()
+        self._writeback = Writeback(landing)
         self._ready: list[tuple[FileTask, str]] = []
         self._ready_bytes = 0
+
+    def close(self) -> None:
+        """Wait for what is under way to the disk."""
+        self._writeback.close()
 
     def keep(self, task: FileTask, offset: int, digest: str, length: int) -> None:
         """Note a range that is on the disk, and finish the file when it was the last."""
@@ -45,7 +51,9 @@ class Shelf:
             task.add(offset, offset + length)
             self.chunks.add_piece(task.key, Piece(offset=offset, length=length, sha256=digest))
             if task.missing():
+                self._writeback.wrote(task.key, length)
                 return
+            self._writeback.demand(task.key)
             fd = self.landing.open_partial(task.key)
             try:
                 whole = task.hash_rest(fd)
@@ -60,7 +68,8 @@ class Shelf:
         """Write a whole small file; it gets its name with the next batch."""
         fd = self.landing.open_partial(task.key)
         try:
-            os.truncate(fd, 0)
+            if os.fstat(fd).st_size:  # ext4 writes a truncated file out when it is closed
+                os.truncate(fd, 0)
             _write(fd, content, 0)
             _date(fd, task.entry.mtime_ns)
         finally:
