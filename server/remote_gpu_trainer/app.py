@@ -10,6 +10,7 @@ from remote_gpu_trainer.journal.store import SqliteJournal
 from remote_gpu_trainer.ports import Clock
 from remote_gpu_trainer.rules.platform import parse_profile
 from remote_gpu_trainer.services.account import AccountWatch
+from remote_gpu_trainer.services.buckets import Buckets
 from remote_gpu_trainer.services.caps import Caps
 from remote_gpu_trainer.services.container import Services
 from remote_gpu_trainer.services.hosts import HostAccess
@@ -26,6 +27,7 @@ from remote_gpu_trainer.services.teardown import TeardownService
 from remote_gpu_trainer.services.watch import WatchService
 from remote_gpu_trainer.settings import Settings
 from remote_gpu_trainer.ssh.connector import ParamikoConnector
+from remote_gpu_trainer.storage import BucketUrl, S3Store
 from remote_gpu_trainer.vastai.client import VastClient
 
 JOURNAL_FILE = "journal.sqlite"
@@ -56,6 +58,7 @@ def compose(settings: Settings, *, clock: Clock | None = None) -> Services:
     watch = AccountWatch(market, journal)
     reconciler = Reconciler(watch, journal, ledger, clock)
     hosts = HostAccess(market, watch, connector)
+    buckets = Buckets(lambda url: S3Store(BucketUrl.parse(url)), clock)
     states = StateChanger(market, journal)
     caps = Caps(policy, journal, ledger, clock)
     views = WatchService(
@@ -103,7 +106,13 @@ def compose(settings: Settings, *, clock: Clock | None = None) -> Services:
             journal=journal, watch=watch, views=views, states=states, policy=policy, platform=platform, clock=clock
         ),
         pull=PullService(
-            journal=journal, hosts=hosts, ledger=ledger, policy=policy, results=settings.results, clock=clock
+            journal=journal,
+            hosts=hosts,
+            buckets=buckets,
+            ledger=ledger,
+            policy=policy,
+            results=settings.results,
+            clock=clock,
         ),
         proof=ProofService(journal=journal, clock=clock),
         teardown=TeardownService(
@@ -111,7 +120,7 @@ def compose(settings: Settings, *, clock: Clock | None = None) -> Services:
             journal=journal,
             approvals=approvals,
             watch=watch,
-            looker=Looker(journal=journal, hosts=hosts, ledger=ledger, policy=policy),
+            looker=Looker(journal=journal, hosts=hosts, buckets=buckets, ledger=ledger, policy=policy),
             states=states,
             ledger=ledger,
             policy=policy,

@@ -14,7 +14,7 @@ from remote_gpu_trainer.domain.approvals import (
     Channel,
     Consent,
 )
-from remote_gpu_trainer.domain.artifacts import CopyReceipt, VerificationReport
+from remote_gpu_trainer.domain.artifacts import BucketObject, CopyReceipt, VerificationReport
 from remote_gpu_trainer.domain.ids import ApprovalId, CopyId, InstanceId, LeaseId
 from remote_gpu_trainer.domain.instances import (
     Account,
@@ -198,11 +198,45 @@ class HostConnector(Protocol):
         ...
 
 
+class BucketRules(Value):
+    """What a bucket does with objects later."""
+
+    versioned: bool | None
+    """Whether old versions are kept; None when that could not be read."""
+    expiring: tuple[str, ...]
+    """One sentence for each rule that will delete objects below the prefix."""
+    unread: tuple[str, ...]
+    """What could not be read: unknown is not nothing."""
+
+
 class ObjectStore(Protocol):
-    """Somewhere for results to live: a local folder or a bucket."""
+    """A prefix of a bucket. Every method may raise a TransferError."""
 
     def describe(self) -> str:
-        """Absolute folder or ``s3://bucket/prefix``."""
+        """``s3://bucket/prefix``."""
+        ...
+
+    async def put(self, path: str, source: int, sha256: str) -> None:
+        """Store an open local file. Safe to repeat; the name is given only when the bytes hash to ``sha256``.
+
+        Raises:
+            DigestMismatch: the file holds other bytes; nothing was stored.
+        """
+        ...
+
+    async def proof(self, path: str, source: int, sha256: str) -> BucketObject | None:
+        """The object of that name, if it provably holds the bytes of this open local file, whose hash is given.
+
+        By the checksum that the store keeps, or by reading all of the object where it keeps none.
+        """
+        ...
+
+    async def etags(self) -> dict[str, tuple[int, str]]:
+        """Size and ETag of everything below the prefix, by path."""
+        ...
+
+    async def rules(self) -> BucketRules:
+        """Versioning and expiry."""
         ...
 
 

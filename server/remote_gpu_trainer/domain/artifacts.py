@@ -192,6 +192,28 @@ class SkippedEntry(Value):
     reason: str
 
 
+class BucketObject(Value):
+    """One object that was proven to hold a file of a copy."""
+
+    path: str
+    """Of the file, relative to the copy's destination; below the bucket's prefix."""
+    size: int
+    etag: str
+    proven_by: Literal["stored-checksum", "read-back"]
+
+
+class BucketCopy(Value):
+    """The same files once more, in a bucket."""
+
+    url: str
+    """``s3://bucket/prefix``."""
+    objects: tuple[BucketObject, ...]
+    bytes_stored: int
+    """Bytes that were sent to the bucket in this call."""
+    warnings: tuple[str, ...]
+    """How the bucket may lose the objects: rules that delete them, versions that are not kept, what is unknown."""
+
+
 class CopyReceipt(Value):
     """What one finished ``copy_out`` did."""
 
@@ -201,7 +223,7 @@ class CopyReceipt(Value):
     roots: tuple[str, ...]
     """Absolute remote paths that were asked for."""
     destination: str
-    """Local folder, absolute, or ``s3://bucket/prefix``."""
+    """Local folder, absolute."""
     route: Route
     route_reason: str
     manifest: Manifest
@@ -216,6 +238,8 @@ class CopyReceipt(Value):
     finished_at: datetime
     cost: Usd | None
     """By the host's egress price; None when the offer names none."""
+    bucket: BucketCopy | None = None
+    """What was also brought into a bucket; the proof of the copy stays with the local files."""
 
     @property
     def seconds(self) -> float:

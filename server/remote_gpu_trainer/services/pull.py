@@ -15,6 +15,7 @@ from remote_gpu_trainer.ports import Clock, Journal, RemoteHost
 from remote_gpu_trainer.rules.base import Stage
 from remote_gpu_trainer.rules.facts import CopyFacts
 from remote_gpu_trainer.rules.registry import enforce
+from remote_gpu_trainer.services.buckets import Buckets
 from remote_gpu_trainer.services.farside import limits_of, manifest_script, read_far_side
 from remote_gpu_trainer.services.hosts import HostAccess, read_heartbeat
 from remote_gpu_trainer.services.ledger import Ledger
@@ -34,9 +35,18 @@ class PullService:
     """Copies results off a machine. A failure parks the run; nothing leads on from there to destroy."""
 
     def __init__(
-        self, *, journal: Journal, hosts: HostAccess, ledger: Ledger, policy: Policy, results: Path, clock: Clock
+        self,
+        *,
+        journal: Journal,
+        hosts: HostAccess,
+        buckets: Buckets,
+        ledger: Ledger,
+        policy: Policy,
+        results: Path,
+        clock: Clock,
     ) -> None:
         self._journal = journal
+        self._buckets = buckets
         self._hosts = hosts
         self._ledger = ledger
         self._policy = policy
@@ -52,7 +62,9 @@ class PullService:
         acknowledge: tuple[str, ...] = (),
         progress: ProgressSink | None = None,
     ) -> CopyReceipt:
-        """Copy folders or files home. The same call again goes on where it was cut.
+        """Copy folders or files home, and from there into a bucket where one is named.
+
+        The same call again goes on where it was cut.
 
         Raises:
             TransferError, HostError: the copy failed; the run is parked and bills.
@@ -61,7 +73,8 @@ class PullService:
         roots = paths or (record.job.results if record.job else ())
         if not roots:
             raise InvalidRequest("no paths were named and the run has no job with results", effect=NOT_COPIED)
-        folder = self._destination(record, destination)
+        bucket = self._bucket(destination)
+        folder = self._destination(record, None if bucket else destination)
         instance = await self._hosts.instance(record)
         route, reason = choose(instance, bytes=None, acknowledged=acknowledge)
         facts = CopyFacts(instance=instance, route=route, bytes=None, files=None)
@@ -87,6 +100,8 @@ class PullService:
                 await self._keep_far_side(record, receipt, host)
             finally:
                 await host.close()
+            if bucket:
+                receipt = await self._buckets.store(receipt, bucket, progress)
         except RgtError as error:
             raise self._parked(record, instance.disk_usd_per_hour, error) from error
         self._journal.save_copy(receipt)
@@ -123,17 +138,24 @@ class PullService:
         error.next_step = error.next_step or "repeat copy_out: it goes on where it was cut"
         return error
 
+    def _bucket(self, destination: str | None) -> str | None:
+        if destination is None or "://" not in destination:
+            return None
+        url = self._buckets.open(destination).describe()
+        allowed = self._policy.copy_destinations
+        if allowed and not any(f"{url}/".startswith(f"{one.rstrip('/')}/") for one in allowed if "://" in one):
+            raise InvalidRequest(
+                f"{url} is under none of the destinations that the policy names",
+                next_step="leave destination out, or ask the person to name it in policy.toml (copy_destinations)",
+                effect=NOT_COPIED,
+            )
+        return url
+
     def _destination(self, record: LeaseRecord, destination: str | None) -> Path:
         if destination is None:
             return self._results / record.lease.id
-        if "://" in destination:
-            raise InvalidRequest(
-                f"{destination.split('://')[0]}:// destinations are not supported by this version",
-                next_step="name a local folder",
-                effect=NOT_COPIED,
-            )
         folder = Path(destination).expanduser()
-        allowed = [Path(one).expanduser().resolve() for one in self._policy.copy_destinations]
+        allowed = [Path(one).expanduser().resolve() for one in self._policy.copy_destinations if "://" not in one]
         roots = allowed or [Path.home().resolve(), self._results.resolve()]
         resolved = folder.resolve()
         if not folder.is_absolute() or not any(resolved != root and resolved.is_relative_to(root) for root in roots):

@@ -12,6 +12,7 @@ from remote_gpu_trainer.domain.policy import Policy
 from remote_gpu_trainer.domain.runs import LeaseRecord
 from remote_gpu_trainer.errors import HostError, WaitExpired
 from remote_gpu_trainer.ports import Journal
+from remote_gpu_trainer.services.buckets import Buckets
 from remote_gpu_trainer.services.farside import read_far_side
 from remote_gpu_trainer.services.hosts import HostAccess, read_heartbeat
 from remote_gpu_trainer.services.ledger import Ledger
@@ -48,9 +49,12 @@ class Sight:
 class Looker:
     """Takes that look."""
 
-    def __init__(self, *, journal: Journal, hosts: HostAccess, ledger: Ledger, policy: Policy) -> None:
+    def __init__(
+        self, *, journal: Journal, hosts: HostAccess, buckets: Buckets, ledger: Ledger, policy: Policy
+    ) -> None:
         self._journal = journal
         self._hosts = hosts
+        self._buckets = buckets
         self._ledger = ledger
         self._policy = policy
 
@@ -67,6 +71,8 @@ class Looker:
         receipt = copies[0] if copies else None
         report = None if receipt is None else self._journal.verification(receipt.copy_id)
         changes = () if receipt is None else tuple(await anyio.to_thread.run_sync(_recheck, receipt))
+        if receipt is not None:
+            changes += tuple(await self._buckets.recheck(receipt))
         kept = self._kept(record, receipt)
         failures = self._journal.events(lease, kind=COPY_FAILED, limit=1)
         copy_failed = bool(failures) and (receipt is None or failures[0].at > receipt.finished_at)

@@ -92,16 +92,24 @@ class Landing:
             return None
         return seen if stat.S_ISREG(seen.st_mode) else None
 
-    def sha256(self, path: str) -> str | None:
-        """Hash of a plain file of that name, lower-case hex; None for anything else."""
+    def open_plain(self, path: str) -> int | None:
+        """A descriptor for reading a plain file of that name, which the caller closes; None for anything else."""
         try:
             folder, name = self._parent(path, make=False)
             fd = os.open(name, os.O_RDONLY | _PLAIN, dir_fd=folder)
         except (OSError, UnsafePath):
             return None
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            os.close(fd)
+            return None
+        return fd
+
+    def sha256(self, path: str) -> str | None:
+        """Hash of a plain file of that name, lower-case hex; None for anything else."""
+        fd = self.open_plain(path)
+        if fd is None:
+            return None
         with os.fdopen(fd, "rb") as file:
-            if not stat.S_ISREG(os.fstat(fd).st_mode):
-                return None
             return hashlib.file_digest(file, "sha256").hexdigest()
 
     def _parent(self, path: str, *, make: bool) -> tuple[int, str]:
