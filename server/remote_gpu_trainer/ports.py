@@ -14,11 +14,12 @@ from remote_gpu_trainer.domain.approvals import (
     Channel,
     Consent,
 )
-from remote_gpu_trainer.domain.artifacts import BucketObject, CopyReceipt, VerificationReport
+from remote_gpu_trainer.domain.artifacts import BucketObject, BucketRules, CopyReceipt, VerificationReport
 from remote_gpu_trainer.domain.ids import ApprovalId, CopyId, InstanceId, LeaseId
 from remote_gpu_trainer.domain.instances import (
     Account,
     Charge,
+    DiskAddress,
     Endpoint,
     Instance,
     InstanceOrder,
@@ -117,6 +118,10 @@ class Marketplace(Protocol):
         """Container (or host daemon) log. Untrusted text. Waits, bounded, until the upload appears."""
         ...
 
+    async def request_rsync(self, instance_id: InstanceId) -> DiskAddress:
+        """Where a stopped instance's disk can be read. A rescue that may fail."""
+        ...
+
     async def volumes(self) -> list[Volume]:
         """Volumes of the account, which bill until deleted."""
         ...
@@ -196,17 +201,6 @@ class HostConnector(Protocol):
     def public_key(self) -> str:
         """The one-line public key that boxes must accept; made at first use."""
         ...
-
-
-class BucketRules(Value):
-    """What a bucket does with objects later."""
-
-    versioned: bool | None
-    """Whether old versions are kept; None when that could not be read."""
-    expiring: tuple[str, ...]
-    """One sentence for each rule that will delete objects below the prefix."""
-    unread: tuple[str, ...]
-    """What could not be read: unknown is not nothing."""
 
 
 class ObjectStore(Protocol):

@@ -214,6 +214,17 @@ class BucketCopy(Value):
     """How the bucket may lose the objects: rules that delete them, versions that are not kept, what is unknown."""
 
 
+class BucketRules(Value):
+    """What a bucket does with objects later."""
+
+    versioned: bool | None
+    """Whether old versions are kept; None when that could not be read."""
+    expiring: tuple[str, ...]
+    """One sentence for each rule that will delete objects below the prefix."""
+    unread: tuple[str, ...]
+    """What could not be read: unknown is not nothing."""
+
+
 class CopyReceipt(Value):
     """What one finished ``copy_out`` did."""
 

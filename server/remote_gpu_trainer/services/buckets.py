@@ -4,9 +4,9 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from remote_gpu_trainer.domain.artifacts import BucketCopy, BucketObject, CopyReceipt
+from remote_gpu_trainer.domain.artifacts import BucketCopy, BucketObject, BucketRules, CopyReceipt
 from remote_gpu_trainer.errors import DigestMismatch, TransferError
-from remote_gpu_trainer.ports import BucketRules, Clock, ObjectStore
+from remote_gpu_trainer.ports import Clock, ObjectStore
 from remote_gpu_trainer.transfer.crew import crew
 from remote_gpu_trainer.transfer.landing import Landing
 from remote_gpu_trainer.transfer.limits import Progress, ProgressSink

@@ -1,12 +1,14 @@
 """Bringing results home, and proving them."""
 
 import secrets
+from collections.abc import Sequence
 from pathlib import Path
 
 import anyio
 
-from remote_gpu_trainer.domain.artifacts import CopyReceipt, Expectations, VerificationReport
+from remote_gpu_trainer.domain.artifacts import CopyReceipt, Expectations, Route, VerificationReport
 from remote_gpu_trainer.domain.ids import CopyId
+from remote_gpu_trainer.domain.instances import Instance
 from remote_gpu_trainer.domain.policy import Policy
 from remote_gpu_trainer.domain.runs import HELD_PHASES, LeaseRecord, RunPhase
 from remote_gpu_trainer.domain.units import show_usd
@@ -22,7 +24,8 @@ from remote_gpu_trainer.services.ledger import Ledger
 from remote_gpu_trainer.services.lookup import find_run
 from remote_gpu_trainer.transfer.limits import ProgressSink
 from remote_gpu_trainer.transfer.pull import pull
-from remote_gpu_trainer.transfer.routes import choose
+from remote_gpu_trainer.transfer.routes import by_proxy_only, choose
+from remote_gpu_trainer.transfer.salvage import salvage
 from remote_gpu_trainer.verify.run import verify
 
 FAR_SIDE = "far-side"
@@ -76,30 +79,15 @@ class PullService:
         bucket = self._bucket(destination)
         folder = self._destination(record, None if bucket else destination)
         instance = await self._hosts.instance(record)
-        route, reason = choose(instance, bytes=None, acknowledged=acknowledge)
-        facts = CopyFacts(instance=instance, route=route, bytes=None, files=None)
+        try:
+            size = await self._size(record, instance, roots) if by_proxy_only(instance) else None
+        except RgtError as error:
+            raise self._parked(record, instance.disk_usd_per_hour, error) from error
+        route, reason = choose(instance, bytes=size, acknowledged=acknowledge, home=True)
+        facts = CopyFacts(instance=instance, route=route, bytes=size, files=None)
         enforce(Stage.COPY, facts, effect=NOT_COPIED, acknowledged=acknowledge, waived=self._policy.waive)
         try:
-            receipt = await pull(
-                self._hosts.opener(record),
-                roots=roots,
-                destination=folder,
-                lease=record.lease.id,
-                instance_id=instance.id,
-                copy_id=CopyId(f"copy-{secrets.token_hex(6)}"),
-                route=route,
-                route_reason=reason,
-                egress_usd_per_gb=instance.egress_usd_per_gb,
-                limits=limits_of(self._policy),
-                manifest_script=manifest_script(),
-                clock=self._clock,
-                progress=progress,
-            )
-            host = await self._hosts.open(record)
-            try:
-                await self._keep_far_side(record, receipt, host)
-            finally:
-                await host.close()
+            receipt = await self._bring(record, instance, route, reason, roots, folder, progress)
             if bucket:
                 receipt = await self._buckets.store(receipt, bucket, progress)
         except RgtError as error:
@@ -108,6 +96,62 @@ class PullService:
         if record.phase in HELD_PHASES:
             self._journal.move(record.lease.id, RunPhase.HOME, f"copy {receipt.copy_id}")
         return receipt
+
+    async def _bring(
+        self,
+        record: LeaseRecord,
+        instance: Instance,
+        route: Route,
+        reason: str,
+        roots: Sequence[str],
+        folder: Path,
+        progress: ProgressSink | None,
+    ) -> CopyReceipt:
+        copy_id = CopyId(f"copy-{secrets.token_hex(6)}")
+        if route is Route.MACHINE_RSYNC:
+            receipt = await salvage(
+                await self._hosts.door(record, instance),
+                roots=roots,
+                destination=folder,
+                lease=record.lease.id,
+                instance_id=instance.id,
+                copy_id=copy_id,
+                route_reason=reason,
+                egress_usd_per_gb=instance.egress_usd_per_gb,
+                limits=limits_of(self._policy),
+                clock=self._clock,
+                progress=progress,
+            )
+            return receipt
+        receipt = await pull(
+            self._hosts.opener(record),
+            roots=roots,
+            destination=folder,
+            lease=record.lease.id,
+            instance_id=instance.id,
+            copy_id=copy_id,
+            route=route,
+            route_reason=reason,
+            egress_usd_per_gb=instance.egress_usd_per_gb,
+            limits=limits_of(self._policy),
+            manifest_script=manifest_script(),
+            clock=self._clock,
+            progress=progress,
+        )
+        host = await self._hosts.open(record)
+        try:
+            await self._keep_far_side(record, receipt, host)
+        finally:
+            await host.close()
+        return receipt
+
+    async def _size(self, record: LeaseRecord, instance: Instance, roots: Sequence[str]) -> int:
+        """Bytes below the roots, as the machine lists them."""
+        host = await self._hosts.connect(record, instance)
+        try:
+            return (await read_far_side(host, roots, self._policy)).bytes
+        finally:
+            await host.close()
 
     async def _keep_far_side(self, record: LeaseRecord, receipt: CopyReceipt, host: RemoteHost) -> None:
         far = await read_far_side(host, receipt.roots, self._policy)

@@ -2,7 +2,7 @@
 
 from typing import Any, cast
 
-from remote_gpu_trainer.ports import BucketRules
+from remote_gpu_trainer.domain.artifacts import BucketRules
 from remote_gpu_trainer.storage.urls import BucketUrl
 
 NONE_SET = frozenset({"NoSuchLifecycleConfiguration"})

@@ -12,9 +12,8 @@ from typing import Any, TypeVar, cast
 
 import anyio.to_thread
 
-from remote_gpu_trainer.domain.artifacts import BucketObject
+from remote_gpu_trainer.domain.artifacts import BucketObject, BucketRules
 from remote_gpu_trainer.errors import DigestMismatch, TransferError
-from remote_gpu_trainer.ports import BucketRules
 from remote_gpu_trainer.storage.rules import read_rules
 from remote_gpu_trainer.storage.urls import BucketUrl
 

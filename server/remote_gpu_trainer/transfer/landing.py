@@ -73,6 +73,15 @@ class Landing:
         except OSError as bad:
             raise full_or_other(bad, self.path) from bad
 
+    def hand_over(self, path: str, other: "Landing", partial: str) -> None:
+        """Make a plain file of this folder an unfinished file of another one on the same disk.
+
+        Raises:
+            OSError: it is gone.
+        """
+        folder, name = self._parent(path, make=False)
+        os.rename(name, partial, src_dir_fd=folder, dst_dir_fd=other.partials)
+
     def sync_folder(self, path: str) -> None:
         """Make the name of a published file durable."""
         os.fsync(self._parent(path, make=False)[0])
