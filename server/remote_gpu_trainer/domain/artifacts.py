@@ -249,6 +249,8 @@ class CopyReceipt(Value):
     finished_at: datetime
     cost: Usd | None
     """By the host's egress price; None when the offer names none."""
+    estimated_cost: Usd | None = None
+    """What the bytes that were missing at the beginning were expected to cost."""
     bucket: BucketCopy | None = None
     """What was also brought into a bucket; the proof of the copy stays with the local files."""
 

@@ -8,7 +8,7 @@ import anyio.to_thread
 
 from remote_gpu_trainer.domain.artifacts import CopyReceipt, Manifest, ManifestEntry, Route, SkippedEntry
 from remote_gpu_trainer.domain.ids import CopyId, InstanceId, LeaseId
-from remote_gpu_trainer.domain.units import GB, Usd, UsdPerGB
+from remote_gpu_trainer.domain.units import UsdPerGB
 from remote_gpu_trainer.errors import InvalidRequest
 from remote_gpu_trainer.ports import Clock, RemoteHost
 from remote_gpu_trainer.transfer.chunks import ChunkMap
@@ -16,7 +16,7 @@ from remote_gpu_trainer.transfer.crew import both
 from remote_gpu_trainer.transfer.fetch import Fetch, Line
 from remote_gpu_trainer.transfer.landing import Landing
 from remote_gpu_trainer.transfer.leftovers import left_behind
-from remote_gpu_trainer.transfer.limits import CopyLimits, ProgressSink
+from remote_gpu_trainer.transfer.limits import CopyLimits, ProgressSink, egress
 from remote_gpu_trainer.transfer.manifests import read_roster
 from remote_gpu_trainer.transfer.paths import shown
 from remote_gpu_trainer.transfer.plan import demand_room, demand_within, plan_files
@@ -97,6 +97,8 @@ async def pull(
             await anyio.to_thread.run_sync(_recall, tasks, landing, chunks)
             demand_room(tasks, landing, limits)
             fetch = Fetch(line, shelf, clock, progress)
+            missing = sum(high - low for task in tasks if task.open for low, high in task.missing())
+            fetch.estimate = estimate = egress(missing, egress_usd_per_gb)
             for last in [*[False] * (ROUNDS - 1), True]:
                 await fetch.run(tasks)
                 roster, left = await line.use(look_again)
@@ -122,7 +124,8 @@ async def pull(
         bytes_transferred=fetch.moved,
         started_at=started,
         finished_at=clock.now(),
-        cost=None if egress_usd_per_gb is None else Usd(fetch.moved / GB * egress_usd_per_gb),
+        cost=egress(fetch.moved, egress_usd_per_gb),
+        estimated_cost=estimate,
     )
 
 

@@ -5,6 +5,7 @@ import os
 import struct
 import threading
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import cast
 
@@ -40,6 +41,7 @@ class Shelf:
         self._writeback = Writeback(landing)
         self._ready: list[tuple[FileTask, str]] = []
         self._ready_bytes = 0
+        self._storing: list[Future[None]] = []
 
     def close(self) -> None:
         """Wait for what is under way to the disk."""
@@ -77,22 +79,43 @@ class Shelf:
         with self.lock:
             self._ready.append((task, digest))
             self._ready_bytes += len(content)
-            if len(self._ready) >= BATCH_FILES or self._ready_bytes >= BATCH_BYTES:
-                self.flush()
+            full = len(self._ready) >= BATCH_FILES or self._ready_bytes >= BATCH_BYTES
+        if full:
+            self._settle()
+            self._store_ready()
 
     def flush(self) -> None:
-        """Make all waiting small files durable, and name them."""
+        """Make all waiting small files durable, and name them.
+
+        Raises:
+            OSError: one of this batch, or of an earlier one, could not be stored.
+        """
+        self._store_ready()
+        self._settle()
+
+    def _store_ready(self) -> None:
+        """Let a batch be stored while the next one arrives."""
         with self.lock:
             ready, self._ready, self._ready_bytes = self._ready, [], 0
-            if not ready:
-                return
-            if len(ready) < 8 or not self.landing.sync_all():
-                for task, _ in ready:
-                    fd = self.landing.open_partial(task.key)
-                    try:
-                        os.fsync(fd)
-                    finally:
-                        os.close(fd)
+            if ready:
+                self._storing.append(self._writeback.soon(self._store, ready))
+
+    def _settle(self) -> None:
+        """Wait for the batches that are being stored. Never called under the lock, which they need."""
+        with self.lock:
+            storing, self._storing = self._storing, []
+        for one in storing:
+            one.result()
+
+    def _store(self, ready: list[tuple[FileTask, str]]) -> None:
+        if len(ready) < 8 or not self.landing.sync_all():
+            for task, _ in ready:
+                fd = self.landing.open_partial(task.key)
+                try:
+                    os.fsync(fd)
+                finally:
+                    os.close(fd)
+        with self.lock:
             self._publish(ready)
 
     def _publish(self, ready: list[tuple[FileTask, str]]) -> None:

@@ -11,14 +11,14 @@ import anyio.to_thread
 
 from remote_gpu_trainer.domain.artifacts import CopyReceipt, Manifest, Route, SkippedEntry
 from remote_gpu_trainer.domain.ids import CopyId, InstanceId, LeaseId
-from remote_gpu_trainer.domain.units import GB, Usd, UsdPerGB, show_bytes
+from remote_gpu_trainer.domain.units import Usd, UsdPerGB, show_bytes
 from remote_gpu_trainer.errors import ConnectionCut, InvalidRequest, TransferError, UnsafePath
 from remote_gpu_trainer.ports import Clock
 from remote_gpu_trainer.transfer import rescue
 from remote_gpu_trainer.transfer.chunks import ChunkMap, Finished
 from remote_gpu_trainer.transfer.landing import Landing
 from remote_gpu_trainer.transfer.leftovers import DATA_DISK, outside
-from remote_gpu_trainer.transfer.limits import CopyLimits, Progress, ProgressSink
+from remote_gpu_trainer.transfer.limits import CopyLimits, Progress, ProgressSink, egress
 from remote_gpu_trainer.transfer.paths import PARTIAL_FOLDER, shown
 from remote_gpu_trainer.transfer.plan import demand_room, plan_files
 from remote_gpu_trainer.transfer.roots import plain_roots, prefixes
@@ -74,10 +74,10 @@ async def salvage(
         await anyio.to_thread.run_sync(_recall, tasks, landing, chunks)
         demand_room(tasks, landing, limits)
         open_ = {f"{task.root}/{task.entry.path}".lstrip("/"): task for task in tasks if task.open}
-        received = 0
+        estimate, received = egress(sum(task.entry.size for task in open_.values()), egress_usd_per_gb), 0
         if open_:
             staging = landing.path / PARTIAL_FOLDER / STAGING
-            received = await _fetch(door, open_, staging, clock, progress)
+            received = await _fetch(door, open_, staging, _Meter(list(open_.values()), estimate, clock, progress))
             other = await rescue.differing(door, {path: task.path for path, task in open_.items()}, f"{staging}/")
             await anyio.to_thread.run_sync(_settle, open_, other, staging, landing, chunks)
         left = await _left(door, wanted, limits)
@@ -102,7 +102,8 @@ async def salvage(
         bytes_transferred=received,
         started_at=started,
         finished_at=clock.now(),
-        cost=None if egress_usd_per_gb is None else Usd(received / GB * egress_usd_per_gb),
+        cost=egress(received, egress_usd_per_gb),
+        estimated_cost=estimate,
     )
 
 
@@ -115,21 +116,18 @@ def _recall(tasks: Sequence[FileTask], landing: Landing, chunks: ChunkMap) -> No
             task.sha256 = done.sha256
 
 
-async def _fetch(
-    door: rescue.Door, wanted: dict[str, FileTask], staging: Path, clock: Clock, progress: ProgressSink | None
-) -> int:
+async def _fetch(door: rescue.Door, wanted: dict[str, FileTask], staging: Path, meter: "_Meter") -> int:
     """Bytes that were received."""
     words = ("--partial", "--stats", "--info=progress2", *rescue.SELECTED, door.at(""), f"{staging}/")
     listed = rescue.listed({path: task.path for path, task in wanted.items()})
     for left in reversed(range(TRIES)):
-        meter = _Meter(list(wanted.values()), clock, progress)
         try:
             status, out, said = await rescue.run(door.command(*words), listed, LONGEST_S, told=meter.hear)
             rescue.demand_transfer(status, said, door)
         except ConnectionCut:
             if not left:
                 raise
-            await clock.sleep(TRY_AGAIN_S)
+            await meter.clock.sleep(TRY_AGAIN_S)
         else:
             found = _RECEIVED.search(out)
             return int(found[1]) if found else meter.bytes
@@ -139,8 +137,10 @@ async def _fetch(
 class _Meter:
     """Reads rsync's own progress, and stops a far side that sends without end."""
 
-    def __init__(self, tasks: Sequence[FileTask], clock: Clock, progress: ProgressSink | None) -> None:
-        self._clock, self._progress = clock, progress
+    def __init__(
+        self, tasks: Sequence[FileTask], cost: Usd | None, clock: Clock, progress: ProgressSink | None
+    ) -> None:
+        self.clock, self._cost, self._progress = clock, cost, progress
         self._total, self._files = sum(task.entry.size for task in tasks), len(tasks)
         self._began, self.bytes = clock.monotonic(), 0
 
@@ -160,7 +160,7 @@ class _Meter:
                 effect="No finished file was touched.",
             )
         if self._progress is not None:
-            rate = self.bytes / max(self._clock.monotonic() - self._began, 1e-3)
+            rate = self.bytes / max(self.clock.monotonic() - self._began, 1e-3)
             done = min(self.bytes, self._total)
             self._progress(
                 Progress(
@@ -170,6 +170,7 @@ class _Meter:
                     files_total=self._files,
                     rate=rate,
                     eta_s=(self._total - done) / rate if rate else None,
+                    cost=self._cost,
                 )
             )
 

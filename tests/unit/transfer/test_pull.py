@@ -46,6 +46,15 @@ async def test_every_file_arrives_with_its_bytes_and_its_hash(far: Far, tmp_path
     assert recheck_local(receipt) == []
 
 
+async def test_the_price_of_the_missing_bytes_is_told_before_the_first_of_them_moves(far: Far, tmp_path: Path) -> None:
+    (far.out / "big").write_bytes(noise(3 * MIB))
+    seen: list[Progress] = []
+    receipt = await far.pull(tmp_path / "home", progress=seen.append)
+    assert (seen[0].bytes_done, seen[0].bytes_total) == (0, 3 * MIB)
+    assert seen[0].cost == receipt.estimated_cost == pytest.approx(3 * MIB / 1e9 * 0.02)
+    assert (await far.pull(tmp_path / "home")).estimated_cost == 0
+
+
 async def test_a_second_copy_moves_nothing(far: Far, tmp_path: Path) -> None:
     (far.out / "big").write_bytes(noise(3 * MIB))
     (far.out / "small").write_bytes(b"x")
