@@ -109,6 +109,8 @@ def main() -> None:
             for one in (near, far):
                 one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             cuts.hold(near, far)
+            if sys.argv[4:]:  # what still lies in a buffer of this computer at a cut was not sent by the far side
+                near.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 128 << 10)
             threading.Thread(target=carry, args=(near, far, there), daemon=True).start()
             threading.Thread(target=carry, args=(far, near, back, cuts), daemon=True).start()
 

@@ -94,7 +94,7 @@ async def pull(
         shelf = Shelf(landing, chunks)
         left: tuple[SkippedEntry, ...] = ()
         try:
-            await anyio.to_thread.run_sync(_recall, tasks, landing, chunks)
+            await anyio.to_thread.run_sync(_recall, tasks, landing, chunks, shelf)
             demand_room(tasks, landing, limits)
             fetch = Fetch(line, shelf, clock, progress)
             missing = sum(high - low for task in tasks if task.open for low, high in task.missing())
@@ -129,9 +129,12 @@ async def pull(
     )
 
 
-def _recall(tasks: list[FileTask], landing: Landing, chunks: ChunkMap) -> None:
+def _recall(tasks: list[FileTask], landing: Landing, chunks: ChunkMap, shelf: Shelf) -> None:
+    """Take over what an earlier call left; a file of which only the name was missing gets it."""
     for task in tasks:
         recall(task, landing, chunks)
+        if task.open and task.entry.size and not task.missing():
+            shelf.finish(task)
 
 
 def _demand_listed(roots: Sequence[str], roster: Roster) -> None:
