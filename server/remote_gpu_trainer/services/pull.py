@@ -11,8 +11,8 @@ from remote_gpu_trainer.domain.ids import CopyId
 from remote_gpu_trainer.domain.instances import Instance
 from remote_gpu_trainer.domain.policy import Policy
 from remote_gpu_trainer.domain.runs import HELD_PHASES, LeaseRecord, RunPhase
-from remote_gpu_trainer.domain.units import show_usd
-from remote_gpu_trainer.errors import InvalidRequest, RgtError
+from remote_gpu_trainer.domain.units import Usd, show_usd
+from remote_gpu_trainer.errors import InvalidRequest, RgtError, RouteRefused
 from remote_gpu_trainer.ports import Clock, Journal, RemoteHost
 from remote_gpu_trainer.rules.base import Stage
 from remote_gpu_trainer.rules.facts import CopyFacts
@@ -22,7 +22,7 @@ from remote_gpu_trainer.services.farside import limits_of, manifest_script, read
 from remote_gpu_trainer.services.hosts import HostAccess, read_heartbeat
 from remote_gpu_trainer.services.ledger import Ledger
 from remote_gpu_trainer.services.lookup import find_run
-from remote_gpu_trainer.transfer.limits import ProgressSink
+from remote_gpu_trainer.transfer.limits import CopyLimits, ProgressSink
 from remote_gpu_trainer.transfer.pull import pull
 from remote_gpu_trainer.transfer.routes import by_proxy_only, choose
 from remote_gpu_trainer.transfer.salvage import salvage
@@ -31,6 +31,9 @@ from remote_gpu_trainer.verify.run import verify
 FAR_SIDE = "far-side"
 """Event: the far side right after a copy, to be compared before a teardown."""
 COPY_FAILED = "copy.failed"
+PRICE = "VAST9"
+COST_UNASKED = Usd(5.0)
+"""Egress that a copy may cost without an acknowledgement of VAST9."""
 NOT_COPIED = "Nothing was destroyed, and no finished file was replaced."
 
 
@@ -86,10 +89,15 @@ class PullService:
         route, reason = choose(instance, bytes=size, acknowledged=acknowledge, home=True)
         facts = CopyFacts(instance=instance, route=route, bytes=size, files=None)
         enforce(Stage.COPY, facts, effect=NOT_COPIED, acknowledged=acknowledge, waived=self._policy.waive)
+        limits = limits_of(self._policy)
+        if PRICE not in acknowledge:
+            limits = limits.model_copy(update={"max_cost": COST_UNASKED})
         try:
-            receipt = await self._bring(record, instance, route, reason, roots, folder, progress)
+            receipt = await self._bring(record, instance, route, reason, roots, folder, limits, progress)
             if bucket:
                 receipt = await self._buckets.store(receipt, bucket, progress)
+        except RouteRefused:
+            raise  # nothing was tried, so nothing failed
         except RgtError as error:
             raise self._parked(record, instance.disk_usd_per_hour, error) from error
         self._journal.save_copy(receipt)
@@ -105,6 +113,7 @@ class PullService:
         reason: str,
         roots: Sequence[str],
         folder: Path,
+        limits: CopyLimits,
         progress: ProgressSink | None,
     ) -> CopyReceipt:
         copy_id = CopyId(f"copy-{secrets.token_hex(6)}")
@@ -118,7 +127,7 @@ class PullService:
                 copy_id=copy_id,
                 route_reason=reason,
                 egress_usd_per_gb=instance.egress_usd_per_gb,
-                limits=limits_of(self._policy),
+                limits=limits,
                 clock=self._clock,
                 progress=progress,
             )
@@ -133,7 +142,7 @@ class PullService:
             route=route,
             route_reason=reason,
             egress_usd_per_gb=instance.egress_usd_per_gb,
-            limits=limits_of(self._policy),
+            limits=limits,
             manifest_script=manifest_script(),
             clock=self._clock,
             progress=progress,

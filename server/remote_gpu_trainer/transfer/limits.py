@@ -17,6 +17,8 @@ class CopyLimits(Value):
     """Folders below a root."""
     max_entries: int = Field(default=2_000_000, gt=0)
     """Things of any kind that a list of a root may name."""
+    max_cost: Usd | None = None
+    """Of the bytes that leave the machine; None when the caller has acknowledged VAST9."""
     keep_free_bytes: int = Field(default=256 << 20, ge=0)
     """Room that stays on the local disk."""
 

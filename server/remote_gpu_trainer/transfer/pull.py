@@ -19,7 +19,7 @@ from remote_gpu_trainer.transfer.leftovers import left_behind
 from remote_gpu_trainer.transfer.limits import CopyLimits, ProgressSink, egress
 from remote_gpu_trainer.transfer.manifests import read_roster
 from remote_gpu_trainer.transfer.paths import shown
-from remote_gpu_trainer.transfer.plan import demand_room, demand_within, plan_files
+from remote_gpu_trainer.transfer.plan import demand_price, demand_room, demand_within, plan_files
 from remote_gpu_trainer.transfer.receiver import Shelf
 from remote_gpu_trainer.transfer.roots import plain_roots, prefixes
 from remote_gpu_trainer.transfer.roster import Roster
@@ -70,6 +70,7 @@ async def pull(
         InvalidRequest: the roots are not absolute plain paths, or one cannot be listed.
         LimitExceeded: more than the policy allows. Nothing was copied.
         LocalDiskFull: no room.
+        RouteRefused: it costs more than ``limits.max_cost``. Nothing was copied.
         UnsafePath: something at the destination is in the way of the folder for unfinished files.
         TransferError: the machine's stream is not what was asked for.
         HostError: no connection, too many cuts in a row, another host key, or no Python there.
@@ -99,6 +100,7 @@ async def pull(
             fetch = Fetch(line, shelf, clock, progress)
             missing = sum(high - low for task in tasks if task.open for low, high in task.missing())
             fetch.estimate = estimate = egress(missing, egress_usd_per_gb)
+            demand_price(estimate, limits)
             for last in [*[False] * (ROUNDS - 1), True]:
                 await fetch.run(tasks)
                 roster, left = await line.use(look_again)

@@ -20,7 +20,7 @@ from remote_gpu_trainer.transfer.landing import Landing
 from remote_gpu_trainer.transfer.leftovers import DATA_DISK, outside
 from remote_gpu_trainer.transfer.limits import CopyLimits, Progress, ProgressSink, egress
 from remote_gpu_trainer.transfer.paths import PARTIAL_FOLDER, shown
-from remote_gpu_trainer.transfer.plan import demand_room, plan_files
+from remote_gpu_trainer.transfer.plan import demand_price, demand_room, plan_files
 from remote_gpu_trainer.transfer.roots import plain_roots, prefixes
 from remote_gpu_trainer.transfer.tasks import FileTask
 
@@ -75,6 +75,7 @@ async def salvage(
         demand_room(tasks, landing, limits)
         open_ = {f"{task.root}/{task.entry.path}".lstrip("/"): task for task in tasks if task.open}
         estimate, received = egress(sum(task.entry.size for task in open_.values()), egress_usd_per_gb), 0
+        demand_price(estimate, limits)
         if open_:
             staging = landing.path / PARTIAL_FOLDER / STAGING
             received = await _fetch(door, open_, staging, _Meter(list(open_.values()), estimate, clock, progress))

@@ -8,7 +8,14 @@ from pathlib import Path
 import anyio
 import pytest
 
-from remote_gpu_trainer.errors import ConnectionCut, HostKeyChanged, InvalidRequest, LimitExceeded, LocalDiskFull
+from remote_gpu_trainer.errors import (
+    ConnectionCut,
+    HostKeyChanged,
+    InvalidRequest,
+    LimitExceeded,
+    LocalDiskFull,
+    RouteRefused,
+)
 from remote_gpu_trainer.ssh import ParamikoHost
 from remote_gpu_trainer.transfer import CopyLimits, Progress, recheck_local
 from remote_gpu_trainer.transfer.chunks import ChunkMap, Piece
@@ -56,6 +63,16 @@ async def test_the_price_of_the_missing_bytes_is_told_before_the_first_of_them_m
     assert (seen[0].bytes_done, seen[0].bytes_total) == (0, 3 * MIB)
     assert seen[0].cost == receipt.estimated_cost == pytest.approx(3 * MIB / 1e9 * 0.02)
     assert (await far.pull(tmp_path / "home")).estimated_cost == 0
+
+
+async def test_a_copy_that_is_dear_needs_an_acknowledgement_before_its_first_byte(far: Far, tmp_path: Path) -> None:
+    (far.out / "big").write_bytes(noise(3 * MIB))
+    dear = LIMITS.model_copy(update={"max_cost": 0.00005})
+    with pytest.raises(RouteRefused, match=r"VAST9.*acknowledge=\['VAST9'\].*Nothing was copied"):
+        await far.pull(tmp_path / "home", limits=dear)
+    assert tree(tmp_path / "home") == {}
+    await far.pull(tmp_path / "home")
+    assert (await far.pull(tmp_path / "home", limits=dear)).estimated_cost == 0
 
 
 async def test_a_second_copy_moves_nothing(far: Far, tmp_path: Path) -> None:
