@@ -219,6 +219,19 @@ async def test_a_far_side_that_sends_without_end_is_stopped(
     assert tree(tmp_path / "home") == {}
 
 
+async def test_a_file_that_is_another_one_when_it_is_compared_gets_no_name(
+    machine: Machine, tmp_path: Path, shadowed: Callable[[str], None]
+) -> None:
+    (machine.out / "f").write_bytes(b"one")
+    (machine.out / "still").write_bytes(b"still")
+    shadowed(f'case "$*" in *--checksum*) printf two > {machine.out}/f;; esac; exec {RSYNC} "$@"')
+    receipt = await machine.salvage(tmp_path / "home")
+    assert tree(tmp_path / "home") == {"still": b"still"}
+    assert [(entry.path, entry.reason) for entry in receipt.skipped] == [
+        ("f", "its bytes differ from those on the machine")
+    ]
+
+
 async def test_a_machine_that_is_gone_is_tried_again_and_then_named(machine: Machine, tmp_path: Path) -> None:
     door = machine.door()
     await machine.served.stop()
