@@ -1,10 +1,14 @@
 """A TCP proxy on loopback that gives a connection a round trip and a rate. Runs as a process of its own.
 
-Run: ``python benchmarks/linkproxy.py PORT ROUND_TRIP_S BYTES_PER_S``; it prints the port that it listens on.
+Run: ``python benchmarks/linkproxy.py PORT ROUND_TRIP_S BYTES_PER_S [CUT ...]``; it prints the port that it listens on.
+With cuts every connection is dropped whenever so many more bytes came back from the far side. On SIGTERM it prints how
+many came back in all.
 """
 
 import contextlib
+import os
 import queue
+import signal
 import socket
 import sys
 import threading
@@ -35,7 +39,35 @@ class Direction:
         return arrives
 
 
-def carry(source: socket.socket, target: socket.socket, way: Direction) -> None:
+class Cuts:
+    """When to drop everything: after so many bytes, again and again until the list ends."""
+
+    def __init__(self, after: list[int]) -> None:
+        self._after, self._passed = after, 0
+        self.total = 0
+        self._open: set[socket.socket] = set()
+        self._lock = threading.Lock()
+
+    def hold(self, *ends: socket.socket) -> None:
+        """Know the ends of a connection."""
+        with self._lock:
+            self._open.update(ends)
+
+    def passed(self, size: int) -> None:
+        """Count bytes from the far side, and cut when it is time."""
+        with self._lock:
+            self._passed += size
+            self.total += size
+            if not self._after or self._passed < self._after[0]:
+                return
+            self._passed -= self._after.pop(0)
+            for end in self._open:
+                with contextlib.suppress(OSError):
+                    end.shutdown(socket.SHUT_RDWR)
+            self._open.clear()
+
+
+def carry(source: socket.socket, target: socket.socket, way: Direction, cuts: Cuts | None = None) -> None:
     """Move one connection's bytes one way until it ends."""
     under_way: queue.SimpleQueue[tuple[float, bytes]] = queue.SimpleQueue()
 
@@ -48,6 +80,8 @@ def carry(source: socket.socket, target: socket.socket, way: Direction) -> None:
                     target.shutdown(socket.SHUT_WR)
                     return
                 target.sendall(data)
+                if cuts is not None:
+                    cuts.passed(len(data))
 
     threading.Thread(target=deliver, daemon=True).start()
     with contextlib.suppress(OSError):
@@ -59,6 +93,13 @@ def carry(source: socket.socket, target: socket.socket, way: Direction) -> None:
 def main() -> None:
     """Serve until killed."""
     port, round_trip_s, rate = int(sys.argv[1]), float(sys.argv[2]), float(sys.argv[3])
+    cuts = Cuts([int(word) for word in sys.argv[4:]])
+
+    def tell(*_: object) -> None:
+        print(cuts.total, flush=True)
+        os._exit(0)
+
+    signal.signal(signal.SIGTERM, tell)
     there, back = Direction(round_trip_s / 2, rate), Direction(round_trip_s / 2, rate)
     with socket.create_server(("127.0.0.1", 0), backlog=64) as server:
         print(server.getsockname()[1], flush=True)
@@ -67,8 +108,11 @@ def main() -> None:
             far = socket.create_connection(("127.0.0.1", port))
             for one in (near, far):
                 one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            cuts.hold(near, far)
+            if sys.argv[4:]:  # what still lies in a buffer of this computer at a cut was not sent by the far side
+                near.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 128 << 10)
             threading.Thread(target=carry, args=(near, far, there), daemon=True).start()
-            threading.Thread(target=carry, args=(far, near, back), daemon=True).start()
+            threading.Thread(target=carry, args=(far, near, back, cuts), daemon=True).start()
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from remote_gpu_trainer.ports import Clock
 from remote_gpu_trainer.rules.platform import parse_profile
 from remote_gpu_trainer.secretstore import SecretStore
 from remote_gpu_trainer.services.account import AccountWatch
+from remote_gpu_trainer.services.buckets import Buckets
 from remote_gpu_trainer.services.caps import Caps
 from remote_gpu_trainer.services.container import Services
 from remote_gpu_trainer.services.ending import Ending
@@ -34,6 +35,7 @@ from remote_gpu_trainer.services.teardown import TeardownService
 from remote_gpu_trainer.services.watch import WatchService
 from remote_gpu_trainer.settings import Settings
 from remote_gpu_trainer.ssh.connector import ParamikoConnector
+from remote_gpu_trainer.storage import BucketUrl, S3Store
 from remote_gpu_trainer.vastai.client import VastClient
 from remote_gpu_trainer.verify.fresh import FreshCopies
 
@@ -66,6 +68,7 @@ def compose(settings: Settings, *, clock: Clock | None = None) -> Services:
     reconciler = Reconciler(watch, journal, ledger, clock)
     layout = layout_of(platform)
     hosts = HostAccess(market, watch, connector, layout)
+    buckets = Buckets(lambda url: S3Store(BucketUrl.parse(url)), clock)
     states = StateChanger(market, journal)
     guard = Guard(journal, policy)
     secret_store = SecretStore(settings.secrets)
@@ -136,6 +139,7 @@ def compose(settings: Settings, *, clock: Clock | None = None) -> Services:
         pull=PullService(
             journal=journal,
             hosts=hosts,
+            buckets=buckets,
             guard=guard,
             ledger=ledger,
             policy=policy,
@@ -147,7 +151,7 @@ def compose(settings: Settings, *, clock: Clock | None = None) -> Services:
         teardown=TeardownService(
             journal=journal,
             approvals=approvals,
-            looker=Looker(journal=journal, hosts=hosts, ledger=ledger, policy=policy, clock=clock),
+            looker=Looker(journal=journal, hosts=hosts, buckets=buckets, ledger=ledger, policy=policy, clock=clock),
             planner=Planner(market=market, journal=journal, ledger=ledger, policy=policy, clock=clock),
             ending=Ending(market=market, journal=journal, watch=watch, ledger=ledger, home=home, clock=clock),
             standing=standing,

@@ -14,11 +14,12 @@ from remote_gpu_trainer.domain.approvals import (
     Channel,
     Consent,
 )
-from remote_gpu_trainer.domain.artifacts import CopyReceipt, VerificationReport
+from remote_gpu_trainer.domain.artifacts import BucketObject, BucketRules, CopyReceipt, VerificationReport
 from remote_gpu_trainer.domain.ids import ApprovalId, CopyId, InstanceId, LeaseId
 from remote_gpu_trainer.domain.instances import (
     Account,
     Charge,
+    DiskAddress,
     Endpoint,
     Instance,
     InstanceOrder,
@@ -117,6 +118,10 @@ class Marketplace(Protocol):
         """Container (or host daemon) log. Untrusted text. Waits, bounded, until the upload appears."""
         ...
 
+    async def request_rsync(self, instance_id: InstanceId) -> DiskAddress:
+        """Where a stopped instance's disk can be read. A rescue that may fail."""
+        ...
+
     async def volumes(self) -> list[Volume]:
         """Volumes of the account, which bill until deleted."""
         ...
@@ -199,10 +204,33 @@ class HostConnector(Protocol):
 
 
 class ObjectStore(Protocol):
-    """Somewhere for results to live: a local folder or a bucket."""
+    """A prefix of a bucket. Every method may raise a TransferError."""
 
     def describe(self) -> str:
-        """Absolute folder or ``s3://bucket/prefix``."""
+        """``s3://bucket/prefix``."""
+        ...
+
+    async def put(self, path: str, source: int, sha256: str) -> None:
+        """Store an open local file. Safe to repeat; the name is given only when the bytes hash to ``sha256``.
+
+        Raises:
+            DigestMismatch: the file holds other bytes; nothing was stored.
+        """
+        ...
+
+    async def proof(self, path: str, source: int, sha256: str) -> BucketObject | None:
+        """The object of that name, if it provably holds the bytes of this open local file, whose hash is given.
+
+        By the checksum that the store keeps, or by reading all of the object where it keeps none.
+        """
+        ...
+
+    async def etags(self) -> dict[str, tuple[int, str]]:
+        """Size and ETag of everything below the prefix, by path."""
+        ...
+
+    async def rules(self) -> BucketRules:
+        """Versioning and expiry."""
         ...
 
 

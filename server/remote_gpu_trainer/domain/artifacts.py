@@ -192,6 +192,39 @@ class SkippedEntry(Value):
     reason: str
 
 
+class BucketObject(Value):
+    """One object that was proven to hold a file of a copy."""
+
+    path: str
+    """Of the file, relative to the copy's destination; below the bucket's prefix."""
+    size: int
+    etag: str
+    proven_by: Literal["stored-checksum", "read-back"]
+
+
+class BucketCopy(Value):
+    """The same files once more, in a bucket."""
+
+    url: str
+    """``s3://bucket/prefix``."""
+    objects: tuple[BucketObject, ...]
+    bytes_stored: int
+    """Bytes that were sent to the bucket in this call."""
+    warnings: tuple[str, ...]
+    """How the bucket may lose the objects: rules that delete them, versions that are not kept, what is unknown."""
+
+
+class BucketRules(Value):
+    """What a bucket does with objects later."""
+
+    versioned: bool | None
+    """Whether old versions are kept; None when that could not be read."""
+    expiring: tuple[str, ...]
+    """One sentence for each rule that will delete objects below the prefix."""
+    unread: tuple[str, ...]
+    """What could not be read: unknown is not nothing."""
+
+
 class CopyReceipt(Value):
     """What one finished ``copy_out`` did."""
 
@@ -201,7 +234,7 @@ class CopyReceipt(Value):
     roots: tuple[str, ...]
     """Absolute remote paths that were asked for."""
     destination: str
-    """Local folder, absolute, or ``s3://bucket/prefix``."""
+    """Local folder, absolute."""
     route: Route
     route_reason: str
     manifest: Manifest
@@ -216,6 +249,10 @@ class CopyReceipt(Value):
     finished_at: datetime
     cost: Usd | None
     """By the host's egress price; None when the offer names none."""
+    estimated_cost: Usd | None = None
+    """What the bytes that were missing at the beginning were expected to cost."""
+    bucket: BucketCopy | None = None
+    """What was also brought into a bucket; the proof of the copy stays with the local files."""
 
     @property
     def seconds(self) -> float:

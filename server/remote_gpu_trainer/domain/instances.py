@@ -3,6 +3,8 @@
 from datetime import datetime
 from enum import StrEnum
 
+from pydantic import Field
+
 from remote_gpu_trainer.domain.ids import HostId, InstanceId, LeaseId, MachineId, lease_in
 from remote_gpu_trainer.domain.offers import RentalType, disk_usd_per_hour
 from remote_gpu_trainer.domain.units import GiB, Usd, UsdPerGB, UsdPerGiBMonth, UsdPerHour
@@ -69,6 +71,15 @@ class Endpoint(Value):
     kind: EndpointKind
     host: str
     port: int
+
+
+class DiskAddress(Value):
+    """Where a machine's rsync daemon answers over SSH, for one instance's disk, running or stopped."""
+
+    host: str
+    port: int = Field(gt=0, lt=65536)
+    user: str
+    module: str
 
 
 class Instance(Value):

@@ -15,6 +15,7 @@ from remote_gpu_trainer.ports import HostConnector, Marketplace, RemoteHost
 from remote_gpu_trainer.services.account import AccountWatch
 from remote_gpu_trainer.services.layout import Layout
 from remote_gpu_trainer.services.lookup import instance_of
+from remote_gpu_trainer.transfer.rescue import Door
 
 _HOST_KEY = re.compile(r"^(?:.*\s)?rgt-hostkey (ssh-ed25519|ssh-rsa|ecdsa-sha2-nistp\d+) ([A-Za-z0-9+/=]{40,2000})\s*$")
 _LOG_LINES = 400
@@ -27,6 +28,10 @@ class PinningConnector(HostConnector, Protocol):
 
     def expect(self, lease: LeaseId, keys: Iterable[str]) -> None:
         """Expect one of these (``TYPE BASE64`` lines) at first contact."""
+        ...
+
+    def machine_shell(self, lease: LeaseId, host: str, port: int) -> tuple[str, ...]:
+        """The local ``ssh`` command to the machine's own SSH, pinned for the lease."""
         ...
 
     def pin_source(self, lease: LeaseId) -> str | None:
@@ -84,6 +89,16 @@ class HostAccess:
         if self._connector.pin_source(record.lease.id) is None:
             await self._learn_keys(record, instance)
         return await self._connector.connect(record.lease.id, instance.endpoints, timeout_s=timeout_s)
+
+    async def door(self, record: LeaseRecord, instance: Instance) -> Door:
+        """Where the platform says that the disk of an instance that does not run can be read.
+
+        Raises:
+            MarketError: the platform names no such place.
+        """
+        found = await self._market.request_rsync(instance.id)
+        ssh = self._connector.machine_shell(record.lease.id, found.host, found.port)
+        return Door(ssh=ssh, user=found.user, host=found.host, module=found.module)
 
     def opener(self, record: LeaseRecord) -> Callable[[], Awaitable[RemoteHost]]:
         """A factory that connects anew each time, for transfers that survive a cut."""

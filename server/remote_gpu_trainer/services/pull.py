@@ -1,34 +1,41 @@
 """Bringing results home, and proving them."""
 
 import secrets
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import anyio
 import anyio.to_thread
 
-from remote_gpu_trainer.domain.artifacts import CopyReceipt, Expectations, VerificationReport
+from remote_gpu_trainer.domain.artifacts import CopyReceipt, Expectations, Route, VerificationReport
 from remote_gpu_trainer.domain.ids import CopyId
+from remote_gpu_trainer.domain.instances import Instance
 from remote_gpu_trainer.domain.policy import Policy
 from remote_gpu_trainer.domain.runs import HELD_PHASES, LeaseRecord, RunPhase
-from remote_gpu_trainer.domain.units import show_usd
-from remote_gpu_trainer.errors import InvalidRequest, RgtError, RuleViolation
+from remote_gpu_trainer.domain.units import Usd, show_usd
+from remote_gpu_trainer.errors import InvalidRequest, RgtError, RouteRefused, RuleViolation
 from remote_gpu_trainer.ports import Clock, Journal, RemoteHost
 from remote_gpu_trainer.rules.base import Stage
 from remote_gpu_trainer.rules.facts import CopyFacts
+from remote_gpu_trainer.services.buckets import Buckets
 from remote_gpu_trainer.services.farside import FarSide, limits_of, manifest_script, read_far_side
 from remote_gpu_trainer.services.guard import Guard
 from remote_gpu_trainer.services.hosts import HostAccess
 from remote_gpu_trainer.services.ledger import Ledger
 from remote_gpu_trainer.services.lookup import find_run
-from remote_gpu_trainer.transfer.limits import ProgressSink
+from remote_gpu_trainer.transfer.limits import CopyLimits, ProgressSink
 from remote_gpu_trainer.transfer.pull import pull
-from remote_gpu_trainer.transfer.routes import choose
+from remote_gpu_trainer.transfer.routes import by_proxy_only, choose
+from remote_gpu_trainer.transfer.salvage import salvage
 from remote_gpu_trainer.verify.fresh import FreshCopies
 from remote_gpu_trainer.verify.run import verify
 
 FAR_SIDE = "far-side"
 """Event: the far side right after a copy, to be compared before a teardown."""
 COPY_FAILED = "copy.failed"
+PRICE = "VAST9"
+COST_UNASKED = Usd(5.0)
+"""Egress that a copy may cost without an acknowledgement of VAST9."""
 NOT_COPIED = "Nothing was destroyed, and no finished file was replaced."
 
 
@@ -41,6 +48,7 @@ class PullService:
         journal: Journal,
         hosts: HostAccess,
         guard: Guard,
+        buckets: Buckets,
         ledger: Ledger,
         policy: Policy,
         results: Path,
@@ -49,6 +57,7 @@ class PullService:
     ) -> None:
         self._fresh = fresh
         self._journal = journal
+        self._buckets = buckets
         self._hosts = hosts
         self._guard = guard
         self._ledger = ledger
@@ -65,7 +74,9 @@ class PullService:
         acknowledge: tuple[str, ...] = (),
         progress: ProgressSink | None = None,
     ) -> CopyReceipt:
-        """Copy folders or files home. The same call again goes on where it was cut.
+        """Copy folders or files home, and from there into a bucket where one is named.
+
+        The same call again goes on where it was cut.
 
         Raises:
             RuleViolation: the price of the bytes was not accepted; nothing was copied, and the run is not parked.
@@ -75,11 +86,19 @@ class PullService:
         roots = paths or (record.job.results if record.job else ())
         if not roots:
             raise InvalidRequest("no paths were named and the run has no job with results", effect=NOT_COPIED)
-        folder = self._destination(record, destination)
+        bucket = self._bucket(destination)
+        folder = self._destination(record, None if bucket else destination)
         instance = await self._hosts.instance(record)
-        route, reason = choose(instance, bytes=None, acknowledged=acknowledge)
+        try:
+            size = await self._size(record, instance, roots) if by_proxy_only(instance) else None
+        except RgtError as error:
+            raise self._parked(record, instance.disk_usd_per_hour, error) from error
+        route, reason = choose(instance, bytes=size, acknowledged=acknowledge, home=True)
+        limits = limits_of(self._policy)
+        if PRICE not in acknowledge:
+            limits = limits.model_copy(update={"max_cost": COST_UNASKED})
 
-        def weigh(size: int, files: int) -> None:
+        def weigh(size: int | None, files: int | None) -> None:
             self._guard.enforce(
                 Stage.COPY,
                 CopyFacts(instance=instance, route=route, bytes=size, files=files),
@@ -89,32 +108,13 @@ class PullService:
             )
 
         try:
-            before = await self._far_side(record, roots)
-            receipt = await pull(
-                self._hosts.opener(record),
-                roots=roots,
-                destination=folder,
-                lease=record.lease.id,
-                instance_id=instance.id,
-                copy_id=CopyId(f"copy-{secrets.token_hex(6)}"),
-                route=route,
-                route_reason=reason,
-                egress_usd_per_gb=instance.egress_usd_per_gb,
-                limits=limits_of(self._policy),
-                manifest_script=manifest_script(),
-                clock=self._clock,
-                progress=progress,
-                before=weigh,
-                data_disk=self._hosts.layout.data,
-            )
-            await anyio.to_thread.run_sync(self._fresh.remember, receipt)
-            host = await self._hosts.open(record)
-            try:
-                await self._keep_far_side(record, receipt, host, before)
-            finally:
-                await host.close()
-        except RuleViolation:
-            raise  # nothing went wrong with the machine: the price was not accepted
+            if route is Route.MACHINE_RSYNC:
+                weigh(None, None)
+            receipt = await self._bring(record, instance, route, reason, roots, folder, limits, progress, weigh)
+            if bucket:
+                receipt = await self._buckets.store(receipt, bucket, progress)
+        except (RouteRefused, RuleViolation):
+            raise  # nothing was tried, so nothing failed
         except RgtError as error:
             raise self._parked(record, instance.disk_usd_per_hour, error) from error
         self._journal.save_copy(receipt)
@@ -122,7 +122,69 @@ class PullService:
             self._journal.move(record.lease.id, RunPhase.HOME, f"copy {receipt.copy_id}")
         return receipt
 
-    async def _far_side(self, record: LeaseRecord, roots: tuple[str, ...]) -> FarSide:
+    async def _bring(
+        self,
+        record: LeaseRecord,
+        instance: Instance,
+        route: Route,
+        reason: str,
+        roots: Sequence[str],
+        folder: Path,
+        limits: CopyLimits,
+        progress: ProgressSink | None,
+        weigh: Callable[[int, int], None],
+    ) -> CopyReceipt:
+        copy_id = CopyId(f"copy-{secrets.token_hex(6)}")
+        if route is Route.MACHINE_RSYNC:
+            receipt = await salvage(
+                await self._hosts.door(record, instance),
+                roots=roots,
+                destination=folder,
+                lease=record.lease.id,
+                instance_id=instance.id,
+                copy_id=copy_id,
+                route_reason=reason,
+                egress_usd_per_gb=instance.egress_usd_per_gb,
+                limits=limits,
+                clock=self._clock,
+                progress=progress,
+            )
+            return receipt
+        before = await self._far_side(record, roots)
+        receipt = await pull(
+            self._hosts.opener(record),
+            roots=roots,
+            destination=folder,
+            lease=record.lease.id,
+            instance_id=instance.id,
+            copy_id=copy_id,
+            route=route,
+            route_reason=reason,
+            egress_usd_per_gb=instance.egress_usd_per_gb,
+            limits=limits,
+            manifest_script=manifest_script(),
+            clock=self._clock,
+            progress=progress,
+            before=weigh,
+            data_disk=self._hosts.layout.data,
+        )
+        await anyio.to_thread.run_sync(self._fresh.remember, receipt)
+        host = await self._hosts.open(record)
+        try:
+            await self._keep_far_side(record, receipt, host, before)
+        finally:
+            await host.close()
+        return receipt
+
+    async def _size(self, record: LeaseRecord, instance: Instance, roots: Sequence[str]) -> int:
+        """Bytes below the roots, as the machine lists them."""
+        host = await self._hosts.connect(record, instance)
+        try:
+            return (await read_far_side(host, roots, self._policy)).bytes
+        finally:
+            await host.close()
+
+    async def _far_side(self, record: LeaseRecord, roots: Sequence[str]) -> FarSide:
         host = await self._hosts.open(record)
         try:
             return await read_far_side(host, roots, self._policy)
@@ -161,17 +223,24 @@ class PullService:
         error.next_step = error.next_step or "repeat copy_out: it goes on where it was cut"
         return error
 
+    def _bucket(self, destination: str | None) -> str | None:
+        if destination is None or "://" not in destination:
+            return None
+        url = self._buckets.open(destination).describe()
+        allowed = self._policy.copy_destinations
+        if allowed and not any(f"{url}/".startswith(f"{one.rstrip('/')}/") for one in allowed if "://" in one):
+            raise InvalidRequest(
+                f"{url} is under none of the destinations that the policy names",
+                next_step="leave destination out, or ask the person to name it in policy.toml (copy_destinations)",
+                effect=NOT_COPIED,
+            )
+        return url
+
     def _destination(self, record: LeaseRecord, destination: str | None) -> Path:
         if destination is None:
             return self._results / record.lease.id
-        if "://" in destination:
-            raise InvalidRequest(
-                f"{destination.split('://')[0]}:// destinations are not supported by this version",
-                next_step="name a local folder",
-                effect=NOT_COPIED,
-            )
         folder = Path(destination).expanduser()
-        allowed = [Path(one).expanduser().resolve() for one in self._policy.copy_destinations]
+        allowed = [Path(one).expanduser().resolve() for one in self._policy.copy_destinations if "://" not in one]
         roots = allowed or [Path.home().resolve(), self._results.resolve()]
         resolved = folder.resolve()
         if not folder.is_absolute() or not any(resolved != root and resolved.is_relative_to(root) for root in roots):

@@ -13,6 +13,7 @@ from remote_gpu_trainer.domain.policy import Policy
 from remote_gpu_trainer.domain.runs import LeaseRecord
 from remote_gpu_trainer.errors import HostError, WaitExpired, WrongPhase
 from remote_gpu_trainer.ports import Clock, Journal
+from remote_gpu_trainer.services.buckets import Buckets
 from remote_gpu_trainer.services.farside import read_far_side
 from remote_gpu_trainer.services.hosts import HostAccess
 from remote_gpu_trainer.services.ledger import Ledger
@@ -61,9 +62,12 @@ class Sight:
 class Looker:
     """Takes that look."""
 
-    def __init__(self, *, journal: Journal, hosts: HostAccess, ledger: Ledger, policy: Policy, clock: Clock) -> None:
+    def __init__(
+        self, *, journal: Journal, hosts: HostAccess, buckets: Buckets, ledger: Ledger, policy: Policy, clock: Clock
+    ) -> None:
         self._journal = journal
         self._hosts = hosts
+        self._buckets = buckets
         self._ledger = ledger
         self._policy = policy
         self._clock = clock
@@ -103,8 +107,11 @@ class Looker:
         report = None if receipt is None else self._journal.verification(receipt.copy_id)
         if before is not None and before.receipt == receipt:
             changes = before.local_changes
+        elif receipt is None:
+            changes = ()
         else:
-            changes = () if receipt is None else tuple(await anyio.to_thread.run_sync(_recheck, receipt))
+            changes = tuple(await anyio.to_thread.run_sync(_recheck, receipt))
+            changes += tuple(await self._buckets.recheck(receipt))
         kept = self._kept(record, receipt)
         failures = self._journal.events(lease, kind=COPY_FAILED, limit=1)
         copy_failed = bool(failures) and (receipt is None or failures[0].at > receipt.finished_at)

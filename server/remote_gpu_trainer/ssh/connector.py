@@ -11,7 +11,7 @@ from typing import Any
 import anyio
 
 from remote_gpu_trainer.domain.ids import LeaseId
-from remote_gpu_trainer.domain.instances import Endpoint
+from remote_gpu_trainer.domain.instances import Endpoint, EndpointKind
 from remote_gpu_trainer.errors import HostAuthFailed, HostKeyChanged, HostUnreachable
 from remote_gpu_trainer.ports import Clock
 from remote_gpu_trainer.ssh.clientkey import ClientKey
@@ -52,6 +52,17 @@ class ParamikoConnector:
     def pin_source(self, lease: LeaseId) -> PinSource | None:
         """Where the pin of a lease came from; None before first contact."""
         return self._pins.pin_source(lease)
+
+    def machine_shell(self, lease: LeaseId, host: str, port: int) -> tuple[str, ...]:
+        """The local ``ssh`` command, without user and host, to a machine's own SSH, which is not the container's.
+
+        Its host key is pinned for the lease at first contact, in a file of its own.
+        """
+        known = self._pins.file(lease).with_suffix(".machine")
+        known.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        endpoint = Endpoint(kind=EndpointKind.DIRECT, host=host, port=port)
+        target = OpensshTarget(endpoint, "", self._key.ensure(), known, f"{lease}-machine", "accept-new")
+        return ("ssh", *target.options())
 
     async def connect(self, lease: LeaseId, endpoints: Sequence[Endpoint], *, timeout_s: float = 20.0) -> ParamikoHost:
         """Connect to the first endpoint that answers, best first, and check the pinned host key.

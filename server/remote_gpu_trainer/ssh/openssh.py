@@ -22,6 +22,8 @@ class OpensshTarget:
     key: Path
     known_hosts: Path
     alias: str
+    strict: str = "yes"
+    """``accept-new`` pins the key that is shown at first contact; another one later is refused in both."""
 
     @property
     def installed(self) -> bool:
@@ -38,7 +40,7 @@ class OpensshTarget:
             "IdentityAgent": "none",
             "UserKnownHostsFile": f'"{self.known_hosts}"',
             "GlobalKnownHostsFile": "/dev/null",
-            "StrictHostKeyChecking": "yes",
+            "StrictHostKeyChecking": self.strict,
             "UpdateHostKeys": "no",
             "CheckHostIP": "no",
             "HostKeyAlias": self.alias,

@@ -6,7 +6,7 @@ from typing import cast
 from pydantic import BaseModel, ConfigDict
 
 from remote_gpu_trainer.approval.visible import fenced, visible
-from remote_gpu_trainer.domain.artifacts import CopyReceipt, SkippedEntry, VerificationReport
+from remote_gpu_trainer.domain.artifacts import BucketCopy, CopyReceipt, SkippedEntry, VerificationReport
 from remote_gpu_trainer.errors import RgtError
 from remote_gpu_trainer.rules.base import Finding
 from remote_gpu_trainer.services.views import LogView, OfferList, RankedOffer, RunView, TeardownOutcome
@@ -123,6 +123,7 @@ class Copied(Answer):
 
     copy_id: str
     destination: str
+    bucket: str | None
     files: int
     bytes: int
     bytes_transferred: int
@@ -276,12 +277,20 @@ def skipped(entries: Iterable[SkippedEntry]) -> list[str]:
     return [f"{visible(one.path)} ({one.size} bytes): {one.reason}" for one in list(entries)[:NAMED]]
 
 
+def in_bucket(bucket: BucketCopy) -> str:
+    """Where the second copy is, how it was proven, and how the bucket may lose it."""
+    read = sum(one.proven_by == "read-back" for one in bucket.objects)
+    proven = f"{bucket.url}: {len(bucket.objects)} objects proven, {read} of them by reading them back"
+    return "; ".join([proven, *map(visible, bucket.warnings)])
+
+
 def copied(receipt: CopyReceipt, told: Iterable[Finding] = ()) -> Copied:
     """A copy's receipt."""
-    left = (*receipt.skipped, *receipt.not_copied)
+    left = sorted((*receipt.skipped, *receipt.not_copied), key=lambda one: -one.size)
     return Copied(
         copy_id=receipt.copy_id,
         destination=receipt.destination,
+        bucket=None if receipt.bucket is None else in_bucket(receipt.bucket),
         files=len(receipt.manifest.entries),
         bytes=receipt.manifest.size,
         bytes_transferred=receipt.bytes_transferred,

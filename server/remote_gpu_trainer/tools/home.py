@@ -42,7 +42,9 @@ def tools(services: Services) -> list[Tool]:
         ctx: Context,
         target: Target,
         paths: Annotated[list[str], Field(description="Remote folders; none: the job's results")] = [],  # noqa: B006 - read only
-        destination: Annotated[str | None, Field(description="Absolute local folder; none: the run's own")] = None,
+        destination: Annotated[
+            str | None, Field(description="Absolute local folder, or s3://bucket/prefix; none: the run's own")
+        ] = None,
         acknowledge: Acknowledge = [],  # noqa: B006 - read only
     ) -> answers.Copied:
         async with reported(ctx) as sink:

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 import anyio
 from mcp.server.mcpserver import Context
 
-from remote_gpu_trainer.domain.units import show_bytes
+from remote_gpu_trainer.domain.units import show_bytes, show_usd
 from remote_gpu_trainer.transfer.limits import Progress, ProgressSink
 
 
@@ -40,8 +40,9 @@ async def reported(ctx: Context) -> AsyncGenerator[ProgressSink]:
 
 
 def _words(one: Progress) -> str:
+    cost = "" if one.cost is None else f", about {show_usd(one.cost)} of egress"
     left = "" if one.eta_s is None else f", {one.eta_s:.0f} s left"
     return (
         f"{one.files_done}/{one.files_total} files, {show_bytes(one.bytes_done)} of {show_bytes(one.bytes_total)}, "
-        f"{show_bytes(int(one.rate))}/s{left}"
+        f"{show_bytes(int(one.rate))}/s{left}{cost}"
     )

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import anyio
 import anyio.to_thread
 
+from remote_gpu_trainer.domain.units import Usd
 from remote_gpu_trainer.errors import ConnectionCut, HostUnreachable, WaitExpired
 from remote_gpu_trainer.ports import Clock, RemoteHost
 from remote_gpu_trainer.transfer.crew import crew
@@ -106,6 +107,8 @@ class Fetch:
     def __init__(self, line: Line, shelf: Shelf, clock: Clock, progress: ProgressSink | None) -> None:
         self._line, self._shelf, self._clock, self._progress = line, shelf, clock, progress
         self._began = clock.monotonic()
+        self.estimate: Usd | None = None
+        """What all that is missing will cost, to be told with the progress."""
         self._reported = -REPORT_S
         self._total = self._files = self._kept = self._kept_files = 0
         self._program = far_sender()
@@ -128,6 +131,7 @@ class Fetch:
         self._total = sum(task.entry.size for task in tasks)
         self._files, self._kept_files = len(tasks), len(tasks) - len(open_) - self._shelf.counters.files
         self._kept = self._total - missing - self.moved
+        self._report(last=True)
         while open_:
             waiting = bundles(open_, await self._connections(missing))
             await self._round(waiting)
@@ -204,6 +208,7 @@ class Fetch:
                 files_total=self._files,
                 rate=rate,
                 eta_s=(self._total - done) / rate if rate else None,
+                cost=self.estimate,
             )
         )
 

@@ -73,6 +73,15 @@ class Landing:
         except OSError as bad:
             raise full_or_other(bad, self.path) from bad
 
+    def hand_over(self, path: str, other: "Landing", partial: str) -> None:
+        """Make a plain file of this folder an unfinished file of another one on the same disk.
+
+        Raises:
+            OSError: it is gone.
+        """
+        folder, name = self._parent(path, make=False)
+        os.rename(name, partial, src_dir_fd=folder, dst_dir_fd=other.partials)
+
     def sync_folder(self, path: str) -> None:
         """Make the name of a published file durable."""
         os.fsync(self._parent(path, make=False)[0])
@@ -92,16 +101,24 @@ class Landing:
             return None
         return seen if stat.S_ISREG(seen.st_mode) else None
 
-    def sha256(self, path: str) -> str | None:
-        """Hash of a plain file of that name, lower-case hex; None for anything else."""
+    def open_plain(self, path: str) -> int | None:
+        """A descriptor for reading a plain file of that name, which the caller closes; None for anything else."""
         try:
             folder, name = self._parent(path, make=False)
             fd = os.open(name, os.O_RDONLY | _PLAIN, dir_fd=folder)
         except (OSError, UnsafePath):
             return None
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            os.close(fd)
+            return None
+        return fd
+
+    def sha256(self, path: str) -> str | None:
+        """Hash of a plain file of that name, lower-case hex; None for anything else."""
+        fd = self.open_plain(path)
+        if fd is None:
+            return None
         with os.fdopen(fd, "rb") as file:
-            if not stat.S_ISREG(os.fstat(fd).st_mode):
-                return None
             return hashlib.file_digest(file, "sha256").hexdigest()
 
     def _parent(self, path: str, *, make: bool) -> tuple[int, str]:

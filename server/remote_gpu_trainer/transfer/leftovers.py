@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from remote_gpu_trainer.domain.artifacts import EntryKind, SkippedEntry
+from remote_gpu_trainer.domain.artifacts import EntryKind, Manifest, SkippedEntry
 from remote_gpu_trainer.errors import LimitExceeded, RemoteCommandFailed
 from remote_gpu_trainer.ports import RemoteHost
 from remote_gpu_trainer.transfer.limits import CopyLimits
@@ -29,7 +29,13 @@ async def left_behind(
         return (SkippedEntry(path=disk, size=0, reason=f"what lies there is unknown: {bad.message}"),)
     if 0 in roster.unreadable:
         return (SkippedEntry(path=disk, size=0, reason=f"what lies there is unknown: {roster.unreadable[0]}"),)
-    manifest = roster.manifests[0]
+    return outside(roster.manifests[0], [entry for _, entry in roster.skipped], roots, disk=disk)
+
+
+def outside(
+    manifest: Manifest, skipped: Sequence[SkippedEntry], roots: Sequence[str], *, disk: str = DATA_DISK
+) -> tuple[SkippedEntry, ...]:
+    """What a list of the data disk names outside the roots, largest first, with its sum beyond 200 names."""
     covered = (*roots, f"{disk}/{OURS}")
     found = [
         SkippedEntry(path=shown(path), size=entry.size, reason=REASON)
@@ -38,7 +44,7 @@ async def left_behind(
     ]
     found += [
         entry.model_copy(update={"path": path, "reason": f"{REASON}; {entry.reason}"})
-        for _, entry in roster.skipped
+        for entry in skipped
         if not _inside(path := f"{disk}/{entry.path}", covered)
     ]
     found.sort(key=lambda entry: (-entry.size, entry.path))

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 from remote_gpu_trainer.domain.artifacts import EntryKind, Manifest, SkippedEntry
 from remote_gpu_trainer.domain.ids import LeaseId
-from remote_gpu_trainer.domain.units import show_bytes
-from remote_gpu_trainer.errors import LimitExceeded, LocalDiskFull
+from remote_gpu_trainer.domain.units import Usd, show_bytes, show_usd
+from remote_gpu_trainer.errors import LimitExceeded, LocalDiskFull, RouteRefused
 from remote_gpu_trainer.transfer.landing import Landing
 from remote_gpu_trainer.transfer.limits import CopyLimits
 from remote_gpu_trainer.transfer.paths import Roll, shown, unsafe_reason
@@ -58,6 +58,23 @@ def demand_within(tasks: Sequence[FileTask], limits: CopyLimits) -> None:
             next_step="name narrower paths, or ask the person to raise the limits in policy.toml",
             effect="Nothing was copied.",
         )
+
+
+def demand_price(estimate: Usd | None, limits: CopyLimits) -> None:
+    """Hold a copy to the price that needs no word from its caller.
+
+    Raises:
+        RouteRefused: it is dearer.
+    """
+    if estimate is None or limits.max_cost is None or estimate <= limits.max_cost:
+        return
+    raise RouteRefused(
+        f"VAST9: by the host's egress price the bytes that are missing cost about {show_usd(estimate)}, more than the "
+        f"{show_usd(limits.max_cost)} that need no acknowledgement",
+        next_step="tell the person, then repeat the call with acknowledge=['VAST9']; or name narrower paths",
+        effect="Nothing was copied.",
+        details={"rule": "VAST9", "estimate_usd": estimate},
+    )
 
 
 def demand_room(tasks: Sequence[FileTask], landing: Landing, limits: CopyLimits) -> None:

@@ -8,7 +8,7 @@ import anyio.to_thread
 
 from remote_gpu_trainer.domain.artifacts import CopyReceipt, Manifest, ManifestEntry, Route, SkippedEntry
 from remote_gpu_trainer.domain.ids import CopyId, InstanceId, LeaseId
-from remote_gpu_trainer.domain.units import GB, Usd, UsdPerGB
+from remote_gpu_trainer.domain.units import UsdPerGB
 from remote_gpu_trainer.errors import InvalidRequest
 from remote_gpu_trainer.ports import Clock, RemoteHost
 from remote_gpu_trainer.transfer.chunks import ChunkMap
@@ -16,10 +16,10 @@ from remote_gpu_trainer.transfer.crew import both
 from remote_gpu_trainer.transfer.fetch import Fetch, Line
 from remote_gpu_trainer.transfer.landing import Landing
 from remote_gpu_trainer.transfer.leftovers import DATA_DISK, left_behind
-from remote_gpu_trainer.transfer.limits import CopyLimits, ProgressSink
+from remote_gpu_trainer.transfer.limits import CopyLimits, ProgressSink, egress
 from remote_gpu_trainer.transfer.manifests import read_roster
 from remote_gpu_trainer.transfer.paths import Roll, shown
-from remote_gpu_trainer.transfer.plan import demand_room, demand_within, plan_files, to_come
+from remote_gpu_trainer.transfer.plan import demand_price, demand_room, demand_within, plan_files, to_come
 from remote_gpu_trainer.transfer.receiver import Shelf
 from remote_gpu_trainer.transfer.roots import plain_roots, prefixes
 from remote_gpu_trainer.transfer.roster import Roster
@@ -74,6 +74,7 @@ async def pull(
         InvalidRequest: the roots are not absolute plain paths, or one cannot be listed.
         LimitExceeded: more than the policy allows. Nothing was copied.
         LocalDiskFull: no room.
+        RouteRefused: it costs more than ``limits.max_cost``. Nothing was copied.
         UnsafePath: something at the destination is in the way of the folder for unfinished files.
         TransferError: the machine's stream is not what was asked for.
         HostError: no connection, too many cuts in a row, another host key, or no Python there.
@@ -105,11 +106,14 @@ async def pull(
         shelf = Shelf(landing, chunks)
         left: tuple[SkippedEntry, ...] = ()
         try:
-            await anyio.to_thread.run_sync(_recall, tasks, landing, chunks)
+            await anyio.to_thread.run_sync(_recall, tasks, landing, chunks, shelf)
             demand_room(tasks, landing, limits)
             if before is not None:
                 before(to_come(tasks, landing), sum(task.open for task in tasks))
             fetch = Fetch(line, shelf, clock, progress)
+            missing = sum(high - low for task in tasks if task.open for low, high in task.missing())
+            fetch.estimate = estimate = egress(missing, egress_usd_per_gb)
+            demand_price(estimate, limits)
             for last in [*[False] * (ROUNDS - 1), True]:
                 await fetch.run(tasks)
                 roster, left = await line.use(look_again)
@@ -135,13 +139,17 @@ async def pull(
         bytes_transferred=fetch.moved,
         started_at=started,
         finished_at=clock.now(),
-        cost=None if egress_usd_per_gb is None else Usd(fetch.moved / GB * egress_usd_per_gb),
+        cost=egress(fetch.moved, egress_usd_per_gb),
+        estimated_cost=estimate,
     )
 
 
-def _recall(tasks: list[FileTask], landing: Landing, chunks: ChunkMap) -> None:
+def _recall(tasks: list[FileTask], landing: Landing, chunks: ChunkMap, shelf: Shelf) -> None:
+    """Take over what an earlier call left; a file of which only the name was missing gets it."""
     for task in tasks:
         recall(task, landing, chunks)
+        if task.open and task.entry.size and not task.missing():
+            shelf.finish(task)
 
 
 def _demand_listed(roots: Sequence[str], roster: Roster) -> None:

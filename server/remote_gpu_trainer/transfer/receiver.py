@@ -5,6 +5,7 @@ import os
 import struct
 import threading
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import cast
 
@@ -18,8 +19,9 @@ from remote_gpu_trainer.transfer.writeback import Writeback
 HEADER = struct.Struct(">IBQ")
 TAIL = 33
 MOST_REASON = 200
-BATCH_FILES = 1024
-BATCH_BYTES = 64 << 20
+BATCH_FILES = 8192
+BATCH_BYTES = 256 << 20
+"""Small files that are synced at once: while a file system commits, no file can be made in it."""
 WORTH_KEEPING = 64 << 10
 """Bytes; a machine that hangs up after less each time is not getting on."""
 
@@ -44,6 +46,7 @@ class Shelf:
         self._writeback = Writeback(landing)
         self._ready: list[tuple[FileTask, str]] = []
         self._ready_bytes = 0
+        self._storing: list[Future[None]] = []
 
     def close(self) -> None:
         """Wait for what is under way to the disk."""
@@ -57,7 +60,12 @@ class Shelf:
             self.chunks.add_piece(task.key, Piece(offset=offset, length=length, sha256=digest))
             if task.missing():
                 self._writeback.wrote(task.key, length)
-                return
+            else:
+                self.finish(task)
+
+    def finish(self, task: FileTask) -> None:
+        """Prove, sync and name a file of which nothing is missing."""
+        with self.lock:
             self._writeback.demand(task.key)
             fd = self.landing.open_partial(task.key)
             try:
@@ -81,24 +89,46 @@ class Shelf:
             os.close(fd)
         with self.lock:
             self.counters.steps += 1
+            self.chunks.add_piece(task.key, Piece(offset=0, length=len(content), sha256=digest))
             self._ready.append((task, digest))
             self._ready_bytes += len(content)
-            if len(self._ready) >= BATCH_FILES or self._ready_bytes >= BATCH_BYTES:
-                self.flush()
+            full = len(self._ready) >= BATCH_FILES or self._ready_bytes >= BATCH_BYTES
+        if full:
+            self._settle()
+            self._store_ready()
 
     def flush(self) -> None:
-        """Make all waiting small files durable, and name them."""
+        """Make all waiting small files durable, and name them.
+
+        Raises:
+            OSError: one of this batch, or of an earlier one, could not be stored.
+        """
+        self._store_ready()
+        self._settle()
+
+    def _store_ready(self) -> None:
+        """Let a batch be stored while the next one arrives."""
         with self.lock:
             ready, self._ready, self._ready_bytes = self._ready, [], 0
-            if not ready:
-                return
-            if len(ready) < 8 or not self.landing.sync_all():
-                for task, _ in ready:
-                    fd = self.landing.open_partial(task.key)
-                    try:
-                        os.fsync(fd)
-                    finally:
-                        os.close(fd)
+            if ready:
+                self._storing.append(self._writeback.soon(self._store, ready))
+
+    def _settle(self) -> None:
+        """Wait for the batches that are being stored. Never called under the lock, which they need."""
+        with self.lock:
+            storing, self._storing = self._storing, []
+        for one in storing:
+            one.result()
+
+    def _store(self, ready: list[tuple[FileTask, str]]) -> None:
+        if len(ready) < 8 or not self.landing.sync_all():
+            for task, _ in ready:
+                fd = self.landing.open_partial(task.key)
+                try:
+                    os.fsync(fd)
+                finally:
+                    os.close(fd)
+        with self.lock:
             self._publish(ready)
 
     def _publish(self, ready: list[tuple[FileTask, str]]) -> None:

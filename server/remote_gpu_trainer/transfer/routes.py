@@ -14,7 +14,9 @@ _HELD = {InstancePhase.STOPPED, InstancePhase.STOPPING, InstancePhase.PREEMPTED,
 _COMING = {InstancePhase.CREATED, InstancePhase.LOADING, InstancePhase.SCHEDULING, InstancePhase.REBOOTING}
 
 
-def choose(instance: Instance, *, bytes: int | None, acknowledged: Collection[str]) -> tuple[Route, str]:
+def choose(
+    instance: Instance, *, bytes: int | None, acknowledged: Collection[str], home: bool = False
+) -> tuple[Route, str]:
     """The route for a copy in either direction, and why it is this one.
 
     Direct SSH is taken wherever the machine has it. The platform's proxy is throttled and meant for up to 1 GB
@@ -24,10 +26,13 @@ def choose(instance: Instance, *, bytes: int | None, acknowledged: Collection[st
         instance: As it is now; endpoints of an earlier look may lead nowhere (VAST6).
         bytes: What is to be moved; None when nobody has counted it.
         acknowledged: Ids of rules that the caller accepts.
+        home: The bytes come from the machine; then the disk of one that does not run can be read over its rsync.
 
     Raises:
         RouteRefused: the machine does not run, has no endpoint, or only the proxy is left for too much.
     """
+    if home and instance.phase in _HELD:
+        return Route.MACHINE_RSYNC, f"the instance is {instance.phase.value}, so only the machine's own rsync is left"
     if instance.phase is not InstancePhase.RUNNING:
         raise _not_running(instance)
     kinds = {endpoint.kind for endpoint in instance.endpoints}
@@ -52,6 +57,12 @@ def choose(instance: Instance, *, bytes: int | None, acknowledged: Collection[st
         effect=NOTHING_MOVED,
         details={"rule": RULE, "bytes": bytes, "limit_bytes": PROXY_LIMIT_BYTES},
     )
+
+
+def by_proxy_only(instance: Instance) -> bool:
+    """Whether only the platform's proxy leads to a running machine, so that the size must be known first."""
+    kinds = {endpoint.kind for endpoint in instance.endpoints}
+    return instance.phase is InstancePhase.RUNNING and kinds == {EndpointKind.PROXY}
 
 
 def _not_running(instance: Instance) -> RouteRefused:

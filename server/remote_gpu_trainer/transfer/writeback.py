@@ -1,10 +1,13 @@
 """Bringing big files to the disk while they still arrive, so that the last sync has little left to wait for."""
 
 import os
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
 
 from remote_gpu_trainer.transfer.landing import Landing
 
+T = TypeVar("T")
 EACH = 64 << 20
 
 
@@ -42,6 +45,10 @@ class Writeback:
         self._waiting.pop(name, None)
         if (under_way := self._syncing.pop(name, None)) is not None:
             under_way.result()
+
+    def soon(self, work: Callable[[T], None], argument: T) -> Future[None]:
+        """Do something else about the disk, after what is under way."""
+        return self._thread.submit(work, argument)
 
     def close(self) -> None:
         """Wait for the end of what is under way."""

@@ -8,7 +8,7 @@ from typing import Literal
 import httpx
 
 from remote_gpu_trainer.domain.ids import InstanceId
-from remote_gpu_trainer.domain.instances import Account, Charge, Instance, InstanceOrder, Inventory, Volume
+from remote_gpu_trainer.domain.instances import Account, Charge, DiskAddress, Instance, InstanceOrder, Inventory, Volume
 from remote_gpu_trainer.domain.offers import Offer, OfferQuery
 from remote_gpu_trainer.domain.units import UsdPerHour
 from remote_gpu_trainer.errors import MarketError, RequestRejected
@@ -16,7 +16,7 @@ from remote_gpu_trainer.ports import Clock
 from remote_gpu_trainer.vastai import billing, copying, inventory, routes
 from remote_gpu_trainer.vastai.answers import as_row, as_rows
 from remote_gpu_trainer.vastai.calls import Call
-from remote_gpu_trainer.vastai.copying import Direction, RsyncAddress
+from remote_gpu_trainer.vastai.copying import Direction
 from remote_gpu_trainer.vastai.endpoints import usable_host
 from remote_gpu_trainer.vastai.pacing import Pacing
 from remote_gpu_trainer.vastai.refusals import unreadable
@@ -242,7 +242,7 @@ class VastClient:
 
     # The platform's own copies
 
-    async def request_rsync(self, instance_id: InstanceId, *, remote_path: str = "/workspace/") -> RsyncAddress:
+    async def request_rsync(self, instance_id: InstanceId, *, remote_path: str = "/workspace/") -> DiskAddress:
         """Where the machine serves this instance's disk over rsync, also stopped. A rescue that may fail."""
         call = copying.rsync_call(instance_id, remote_path)
         row = await self.transport.done(call)
@@ -250,7 +250,7 @@ class VastClient:
         port = read_whole(row.get("src_port"))
         if host is None or port is None or not 0 < port < 65536:
             raise self._unreadable(call, "the answer names no src_addr and src_port")
-        return RsyncAddress(host=host, port=port, user=copying.RSYNC_USER, module=str(instance_id))
+        return DiskAddress(host=host, port=port, user=copying.RSYNC_USER, module=str(instance_id))
 
     async def request_cloud_copy(
         self,

@@ -5,10 +5,7 @@ import shlex
 from collections.abc import Sequence
 from typing import Literal
 
-from pydantic import Field
-
 from remote_gpu_trainer.domain.ids import InstanceId
-from remote_gpu_trainer.domain.values import Value
 from remote_gpu_trainer.errors import InvalidRequest
 from remote_gpu_trainer.vastai.calls import About, Call, Repeat
 
@@ -24,15 +21,6 @@ COMMANDS = frozenset({"ls", "du"})
 MOST_COMMAND = 512
 """Characters (OpenAPI 2026-08)."""
 _FORBIDDEN_TARGETS = frozenset({"/", "/root"})
-
-
-class RsyncAddress(Value):
-    """Where a machine's rsync daemon answers over SSH, for one instance's disk, running or stopped."""
-
-    host: str
-    port: int = Field(gt=0, lt=65536)
-    user: str
-    module: str
 
 
 def rsync_call(instance_id: InstanceId, remote_path: str) -> Call:

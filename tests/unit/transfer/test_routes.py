@@ -7,7 +7,7 @@ from remote_gpu_trainer.domain.ids import InstanceId, MachineId
 from remote_gpu_trainer.domain.instances import Endpoint, EndpointKind, Instance, InstancePhase, RawStatus
 from remote_gpu_trainer.domain.offers import RentalType
 from remote_gpu_trainer.errors import RouteRefused
-from remote_gpu_trainer.transfer.routes import choose
+from remote_gpu_trainer.transfer.routes import by_proxy_only, choose
 
 GB = 10**9
 
@@ -76,3 +76,21 @@ def test_no_machine_that_does_not_run_is_reached_and_the_way_on_is_named(phase: 
 def test_a_machine_without_endpoint_is_asked_again_later() -> None:
     with pytest.raises(RouteRefused, match="poll_status"):
         choose(instance(), bytes=1, acknowledged=())
+
+
+@pytest.mark.parametrize("phase", [InstancePhase.STOPPED, InstancePhase.PREEMPTED, InstancePhase.EXITED])
+def test_home_from_a_machine_that_does_not_run_goes_over_its_rsync_and_says_why(phase: InstancePhase) -> None:
+    route, reason = choose(instance(EndpointKind.DIRECT, phase=phase), bytes=None, acknowledged=(), home=True)
+    assert route is Route.MACHINE_RSYNC
+    assert phase.value in reason
+
+
+def test_a_host_that_is_gone_has_no_route_home() -> None:
+    with pytest.raises(RouteRefused, match="nothing reaches its disk"):
+        choose(instance(phase=InstancePhase.OFFLINE), bytes=None, acknowledged=("VAST8",), home=True)
+
+
+def test_only_a_running_machine_without_direct_port_has_to_be_measured() -> None:
+    assert by_proxy_only(instance(EndpointKind.PROXY))
+    assert not by_proxy_only(instance(EndpointKind.PROXY, EndpointKind.DIRECT))
+    assert not by_proxy_only(instance(EndpointKind.PROXY, phase=InstancePhase.STOPPED))

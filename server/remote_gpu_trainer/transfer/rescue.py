@@ -1,0 +1,282 @@
+"""The last way to the disk of a machine that does not run: the platform's rsync, believed no more than any stranger.
+
+It fetches only files that its own list named and that our rules let pass, into a folder for unfinished files; they are
+compared with the far side by rsync's checksums, hashed here, and only then get their names.
+"""
+
+import os
+import re
+import shlex
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import anyio
+
+from remote_gpu_trainer.domain.artifacts import EntryKind, Manifest, ManifestEntry, SkippedEntry
+from remote_gpu_trainer.domain.units import show_bytes
+from remote_gpu_trainer.errors import (
+    ConnectionCut,
+    HostKeyChanged,
+    InvalidRequest,
+    LimitExceeded,
+    RemoteCommandFailed,
+    RgtError,
+    RouteRefused,
+)
+from remote_gpu_trainer.transfer.limits import CopyLimits
+from remote_gpu_trainer.transfer.paths import shown, unsafe_reason
+
+LEAST = (3, 5, 0)
+LEAST_PROTOCOL = 32
+"""The far side tells only its protocol before it is trusted with anything: 32 came with 3.4.0."""
+SERVER = "rsync --server --daemon ."
+GREETING = re.compile(rb"@RSYNCD: (\d+)\.\d+")
+HELLO_S = 60.0
+LIST_S = 600.0
+MOST_LINE = 16 << 10
+NOTHING = "Nothing was copied, and the machine is as it was."
+NEXT = "call resume_run to get at the disk by SSH; the rescue of a stopped disk is reported to fail at times"
+_ROW = re.compile(r"([-a-zA-Z])\S{9}\s+(\d+) (\d{4}/\d\d/\d\d \d\d:\d\d:\d\d) (.*)", re.DOTALL)
+_KINDS = {"-": EntryKind.FILE, "d": EntryKind.DIRECTORY, "l": EntryKind.SYMLINK, "p": EntryKind.FIFO,
+          "s": EntryKind.SOCKET}  # fmt: skip
+_ENV = {"LC_ALL": "C", "TZ": "UTC"}
+_SSH_FAILED = 255
+_CUT = frozenset({10, 12, 30, 35})
+"""rsync's exit values for a connection that broke, or from which nothing came."""
+PARTLY = frozenset({0, 23, 24})
+
+
+@dataclass(frozen=True)
+class Door:
+    """Where the machine's rsync answers, and the local ``ssh`` command, without the host, that may go there."""
+
+    ssh: tuple[str, ...]
+    user: str
+    host: str
+    module: str
+
+    def at(self, path: str) -> str:
+        """rsync's name for a path of the disk."""
+        return f"{self.user}@{self.host}::{self.module}/{path.lstrip('/')}"
+
+    def command(self, *words: str) -> list[str]:
+        """An rsync that goes through this door."""
+        return ["rsync", "--8-bit-output", "--no-human-readable", "--timeout=60", "-e", shlex.join(self.ssh), *words]
+
+
+async def demand_versions(door: Door) -> str:
+    """See that neither side's rsync is an old one. Returns what was seen, in words.
+
+    Raises:
+        RouteRefused: one is, or its version cannot be seen.
+        HostKeyChanged: the machine's own SSH shows another key than before.
+        ConnectionCut: the machine cannot be reached.
+    """
+    ours = await _local_version()
+    here = ".".join(map(str, ours))
+    if ours < LEAST:
+        raise RouteRefused(
+            f"rsync on this computer is {here}, and older than 3.5.0 it is not used against a stranger's machine",
+            next_step="install rsync 3.5.0 or newer, or call resume_run and copy by SSH",
+            effect=NOTHING,
+        )
+    hello = f"@RSYNCD: {LEAST_PROTOCOL}.0 sha512 sha256 sha1 md5 md4\n".encode()
+    status, out, said = await run([*door.ssh, "-l", door.user, "--", door.host, SERVER], hello, HELLO_S)
+    greeting = GREETING.match(out)
+    if greeting is None:
+        _demand_ssh(status, said, door)
+        raise RouteRefused("the machine's rsync does not say what it is", next_step=NEXT, effect=NOTHING)
+    if int(greeting[1]) < LEAST_PROTOCOL:
+        raise RouteRefused(
+            f"rsync on the machine speaks protocol {int(greeting[1])}, which is older than "
+            f"3.4.0, and 3.5.0 is asked for (here: {here})",
+            next_step=NEXT,
+            effect=NOTHING,
+        )
+    return f"rsync {here} here; protocol {int(greeting[1])} there, which came with 3.4.0 and tells no more"
+
+
+async def list_roots(
+    door: Door, roots: Sequence[str], limits: CopyLimits
+) -> tuple[list[Manifest], list[tuple[int, SkippedEntry]]]:
+    """What the machine says lies under each root, with times in whole seconds.
+
+    Raises:
+        InvalidRequest: a root cannot be listed.
+        LimitExceeded: there is more than the limits allow.
+        RemoteCommandFailed: the machine does not serve this disk.
+        ConnectionCut: the connection ended.
+    """
+    manifests: list[Manifest] = []
+    skipped: list[tuple[int, SkippedEntry]] = []
+    for number, root in enumerate(roots):
+        words = door.command("--recursive", "--list-only", door.at(f"{root}/"))
+        status, out, said = await run(words, b"", LIST_S, most=limits.max_entries * 256)
+        demand_transfer(status, said, door)
+        if status:
+            raise InvalidRequest(
+                f"{root} cannot be listed on the machine's disk: {shown(said[-200:])}",
+                next_step="check the path; results are where the job was told to write them",
+                effect=NOTHING,
+            )
+        lines = out.split(b"\n")
+        if len(lines) > limits.max_entries:
+            raise LimitExceeded(
+                f"the machine lists more than {limits.max_entries:,} entries",
+                next_step="name narrower paths",
+                effect=NOTHING,
+            )
+        entries: list[ManifestEntry] = []
+        for line in lines:
+            found = _entry(line, limits.max_depth)
+            if isinstance(found, ManifestEntry):
+                entries.append(found)
+            elif found is not None:
+                skipped.append((number, found))
+        manifests.append(Manifest(root=root, entries=tuple(sorted(entries, key=lambda entry: entry.path))))
+    return manifests, skipped
+
+
+def _entry(line: bytes, max_depth: int) -> ManifestEntry | SkippedEntry | None:
+    try:
+        row = _ROW.fullmatch(line.decode("utf-8"))
+    except UnicodeDecodeError:
+        return SkippedEntry(path=shown(line[46:].decode("utf-8", "replace")), size=0, reason="its name is not UTF-8")
+    if row is None or len(line) > MOST_LINE or row[4] == ".":
+        return None
+    kind = _KINDS.get(row[1], EntryKind.DEVICE)
+    path = row[4].partition(" -> ")[0] if kind is EntryKind.SYMLINK else row[4]
+    if reason := unsafe_reason(path, max_depth=max_depth):
+        return SkippedEntry(path=shown(path), size=int(row[2]), reason=f"unsafe name: {reason}")
+    at = datetime.strptime(row[3], "%Y/%m/%d %H:%M:%S").replace(tzinfo=UTC)
+    return ManifestEntry(path=path, kind=kind, size=int(row[2]), mtime_ns=int(at.timestamp()) * 10**9)
+
+
+async def differing(door: Door, wanted: Mapping[str, str], staging: str) -> set[str]:
+    """Those of the fetched files (path there to path here) whose bytes are other ones there, by rsync's checksums.
+
+    Raises:
+        ConnectionCut, RemoteCommandFailed: it could not be compared.
+    """
+    words = ("--dry-run", "--checksum", "--out-format=%n", *SELECTED, door.at(""), staging)
+    status, out, said = await run(door.command(*words), listed(wanted), LIST_S * 6)
+    demand_transfer(status, said, door)
+    return set(out.decode("utf-8", "replace").split("\n")) & set(wanted)
+
+
+SELECTED = ("--files-from=-", "--from0", "--times", "--no-links", "--no-devices", "--no-specials", "--no-implied-dirs")
+"""Regular files of our own list, and nothing that the far side adds."""
+
+
+def listed(wanted: Mapping[str, str]) -> bytes:
+    """The list for ``--files-from``."""
+    return b"\0".join(os.fsencode(path) for path in wanted)
+
+
+def demand_transfer(status: int, said: str, door: Door) -> None:
+    """Read rsync's exit value; that some files failed is no error here.
+
+    Raises:
+        ConnectionCut, HostKeyChanged, RemoteCommandFailed: as its value and its words say.
+    """
+    if status in PARTLY:
+        return
+    if "Unknown module" in said:
+        raise RemoteCommandFailed(
+            "the machine's rsync does not serve this instance's disk (Unknown module)", next_step=NEXT, effect=NOTHING
+        )
+    _demand_ssh(status, said, door)
+    raise RemoteCommandFailed(f"rsync ended with {status}: {shown(said[-200:])}", next_step=NEXT, effect=NOTHING)
+
+
+def _demand_ssh(status: int, said: str, door: Door) -> None:
+    if "Host key verification failed" in said:
+        raise HostKeyChanged(
+            f"the machine at {door.host} shows another SSH host key than at first contact", effect="Nothing was sent."
+        )
+    if status == _SSH_FAILED or status in _CUT:
+        raise ConnectionCut(f"the machine's rsync at {door.host} ended the connection", details={"stderr": shown(said)})
+
+
+async def _local_version() -> tuple[int, int, int]:
+    try:
+        _, out, _ = await run(["rsync", "--version"], b"", HELLO_S)
+    except OSError as bad:
+        raise RouteRefused(
+            "rsync is not installed on this computer, and only it reaches the disk of a machine that does not run",
+            next_step="install rsync 3.5.0 or newer, or call resume_run and copy by SSH",
+            effect=NOTHING,
+        ) from bad
+    seen = re.search(rb"version v?(\d+)\.(\d+)\.(\d+)", out)
+    if seen is None:
+        raise RouteRefused("rsync on this computer does not say its version", effect=NOTHING)
+    return int(seen[1]), int(seen[2]), int(seen[3])
+
+
+async def run(
+    words: Sequence[str],
+    stdin: bytes,
+    timeout_s: float,
+    *,
+    most: int = 1 << 28,
+    told: Callable[[bytes], None] | None = None,
+) -> tuple[int, bytes, str]:
+    """Run to the end. Both outputs are read side by side; a cancel, an error or the time limit ends the process.
+
+    Raises:
+        OSError: the program is not there.
+        ConnectionCut: it did not end in time.
+        LimitExceeded: it says more than ``most`` bytes.
+    """
+    kept, errors = bytearray(), bytearray()
+    failed: RgtError | None = None
+    process = await anyio.open_process(words, env={**os.environ, **_ENV}, start_new_session=True)
+    assert process.stdin and process.stdout and process.stderr  # noqa: S101  # all are pipes
+
+    async def hear() -> None:
+        async for data in process.stderr or ():
+            errors.extend(data[: max(0, MOST_LINE - len(errors))])
+
+    async def tell() -> None:
+        try:
+            await process.stdin.send(stdin) if process.stdin and stdin else None
+        except (BrokenPipeError, anyio.BrokenResourceError):
+            pass  # its exit value says why it stopped listening
+        finally:
+            await process.stdin.aclose() if process.stdin else None
+
+    try:
+        with anyio.fail_after(timeout_s):
+            async with anyio.create_task_group() as group:
+                group.start_soon(hear)
+                group.start_soon(tell)
+                async for data in process.stdout:
+                    kept.extend(data)
+                    failed = _refusal(told, data)
+                    if failed is not None or len(kept) > most:
+                        process.kill()
+                        break
+            status = await process.wait()
+    except TimeoutError as late:
+        raise ConnectionCut(f"{words[0]} did not end within {timeout_s:g} s") from late
+    finally:
+        with anyio.CancelScope(shield=True):
+            if process.returncode is None:
+                process.kill()
+            await process.aclose()
+    if failed is not None:
+        raise failed
+    if len(kept) > most:
+        raise LimitExceeded(f"the machine's list is longer than {show_bytes(most)}", effect=NOTHING)
+    return status, bytes(kept), errors.decode("utf-8", "replace")
+
+
+def _refusal(told: Callable[[bytes], None] | None, data: bytes) -> RgtError | None:
+    """What a listener has against the output; a task group would wrap it if it were raised there."""
+    try:
+        if told is not None:
+            told(data)
+    except RgtError as bad:
+        return bad
+    return None

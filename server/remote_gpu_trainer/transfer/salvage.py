@@ -1,0 +1,225 @@
+"""Bringing results home from the disk of a machine that does not run."""
+
+import hashlib
+import os
+import re
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+import anyio.to_thread
+
+from remote_gpu_trainer.domain.artifacts import CopyReceipt, Manifest, Route, SkippedEntry
+from remote_gpu_trainer.domain.ids import CopyId, InstanceId, LeaseId
+from remote_gpu_trainer.domain.units import Usd, UsdPerGB, show_bytes
+from remote_gpu_trainer.errors import ConnectionCut, InvalidRequest, TransferError, UnsafePath
+from remote_gpu_trainer.ports import Clock
+from remote_gpu_trainer.transfer import rescue
+from remote_gpu_trainer.transfer.chunks import ChunkMap, Finished
+from remote_gpu_trainer.transfer.landing import Landing
+from remote_gpu_trainer.transfer.leftovers import DATA_DISK, outside
+from remote_gpu_trainer.transfer.limits import CopyLimits, Progress, ProgressSink, egress
+from remote_gpu_trainer.transfer.paths import PARTIAL_FOLDER, shown
+from remote_gpu_trainer.transfer.plan import demand_price, demand_room, plan_files
+from remote_gpu_trainer.transfer.roots import plain_roots, prefixes
+from remote_gpu_trainer.transfer.tasks import FileTask
+
+STAGING = "rescue"
+TRIES = 3
+TRY_AGAIN_S = 5.0
+LONGEST_S = 48 * 3600.0
+SLACK = 64 << 20
+"""Bytes above what was listed that a file may have grown by before the far side is taken for broken."""
+_PROGRESS = re.compile(rb"\s*(\d+)\s+\d+%")
+_RECEIVED = re.compile(rb"Total bytes received: (\d+)")
+SECOND = 10**9
+
+
+async def salvage(
+    door: rescue.Door,
+    *,
+    roots: Sequence[str],
+    destination: Path,
+    lease: LeaseId,
+    instance_id: InstanceId,
+    route_reason: str,
+    egress_usd_per_gb: UsdPerGB | None,
+    limits: CopyLimits,
+    clock: Clock,
+    progress: ProgressSink | None,
+    copy_id: CopyId,
+) -> CopyReceipt:
+    """Copy as ``pull`` does, over the machine's rsync. The same call again goes on from what has arrived.
+
+    A file that came home by SSH before, of the same size and second, is not fetched again. Each fetched file is
+    compared with the disk by rsync's checksum of the whole file, and hashed here.
+
+    Raises:
+        RouteRefused: one side's rsync is too old.
+        InvalidRequest: a root cannot be listed.
+        LimitExceeded: more than the policy allows. Nothing was copied.
+        LocalDiskFull: no room.
+        TransferError: the machine sends more than it listed.
+        HostError: no connection, another host key, or the machine does not serve this disk.
+    """
+    started, wanted = clock.now(), plain_roots(roots)
+    places = prefixes(wanted)
+    seen = await rescue.demand_versions(door)
+    manifests, left_out = await rescue.list_roots(door, wanted, limits)
+    tasks, skipped = plan_files(manifests, places, lease, limits)
+    skipped += [entry.model_copy(update={"path": f"{places[number]}{entry.path}"}) for number, entry in left_out]
+    landing = Landing(destination)
+    chunks = ChunkMap(landing)
+    try:
+        await anyio.to_thread.run_sync(_recall, tasks, landing, chunks)
+        demand_room(tasks, landing, limits)
+        open_ = {f"{task.root}/{task.entry.path}".lstrip("/"): task for task in tasks if task.open}
+        estimate, received = egress(sum(task.entry.size for task in open_.values()), egress_usd_per_gb), 0
+        demand_price(estimate, limits)
+        if open_:
+            staging = landing.path / PARTIAL_FOLDER / STAGING
+            received = await _fetch(door, open_, staging, _Meter(list(open_.values()), estimate, clock, progress))
+            other = await rescue.differing(door, {path: task.path for path, task in open_.items()}, f"{staging}/")
+            await anyio.to_thread.run_sync(_settle, open_, other, staging, landing, chunks)
+        left = await _left(door, wanted, limits)
+    finally:
+        chunks.close()
+        landing.close()
+    skipped += [SkippedEntry(path=shown(t.path), size=t.entry.size, reason=t.failed) for t in tasks if t.failed]
+    entries = [t.entry.model_copy(update={"path": t.path, "sha256": t.sha256}) for t in tasks if t.sha256]
+    return CopyReceipt(
+        copy_id=copy_id,
+        lease=lease,
+        instance_id=instance_id,
+        roots=tuple(wanted),
+        destination=str(landing.path),
+        route=Route.MACHINE_RSYNC,
+        route_reason=f"{route_reason} ({seen})",
+        manifest=Manifest(
+            root=wanted[0] if len(wanted) == 1 else "/", entries=tuple(sorted(entries, key=lambda entry: entry.path))
+        ),
+        skipped=tuple(sorted(skipped, key=lambda entry: (-entry.size, entry.path))),
+        not_copied=left,
+        bytes_transferred=received,
+        started_at=started,
+        finished_at=clock.now(),
+        cost=egress(received, egress_usd_per_gb),
+        estimated_cost=estimate,
+    )
+
+
+def _recall(tasks: Sequence[FileTask], landing: Landing, chunks: ChunkMap) -> None:
+    for task in tasks:
+        done = chunks.finished.get(task.path)
+        if done is None or (done.source, done.size) != (task.source, task.entry.size):
+            continue
+        if done.mtime_ns // SECOND == task.entry.mtime_ns // SECOND and landing.sha256(task.path) == done.sha256:
+            task.sha256 = done.sha256
+
+
+async def _fetch(door: rescue.Door, wanted: dict[str, FileTask], staging: Path, meter: "_Meter") -> int:
+    """Bytes that were received."""
+    words = ("--partial", "--stats", "--info=progress2", *rescue.SELECTED, door.at(""), f"{staging}/")
+    listed = rescue.listed({path: task.path for path, task in wanted.items()})
+    for left in reversed(range(TRIES)):
+        try:
+            status, out, said = await rescue.run(door.command(*words), listed, LONGEST_S, told=meter.hear)
+            rescue.demand_transfer(status, said, door)
+        except ConnectionCut:
+            if not left:
+                raise
+            await meter.clock.sleep(TRY_AGAIN_S)
+        else:
+            found = _RECEIVED.search(out)
+            return int(found[1]) if found else meter.bytes
+    raise AssertionError("unreachable")
+
+
+class _Meter:
+    """Reads rsync's own progress, and stops a far side that sends without end."""
+
+    def __init__(
+        self, tasks: Sequence[FileTask], cost: Usd | None, clock: Clock, progress: ProgressSink | None
+    ) -> None:
+        self.clock, self._cost, self._progress = clock, cost, progress
+        self._total, self._files = sum(task.entry.size for task in tasks), len(tasks)
+        self._began, self.bytes = clock.monotonic(), 0
+
+    def hear(self, data: bytes) -> None:
+        """Take some output.
+
+        Raises:
+            TransferError: more came than was listed.
+        """
+        for line in re.split(rb"[\r\n]", data):
+            if found := _PROGRESS.match(line):
+                self.bytes = max(self.bytes, int(found[1]))
+        if self.bytes > self._total + SLACK:
+            raise TransferError(
+                f"the machine sent more than the {show_bytes(self._total)} that it listed",
+                next_step="treat the machine as broken or hostile",
+                effect="No finished file was touched.",
+            )
+        if self._progress is not None:
+            rate = self.bytes / max(self.clock.monotonic() - self._began, 1e-3)
+            done = min(self.bytes, self._total)
+            self._progress(
+                Progress(
+                    bytes_done=done,
+                    bytes_total=self._total,
+                    files_done=0,
+                    files_total=self._files,
+                    rate=rate,
+                    eta_s=(self._total - done) / rate if rate else None,
+                    cost=self._cost,
+                )
+            )
+
+
+def _settle(wanted: dict[str, FileTask], other: set[str], staging: Path, landing: Landing, chunks: ChunkMap) -> None:
+    """Give every file that is proven its name; say of the others why not."""
+    staged = Landing(staging)
+    done: list[tuple[str, str, Finished]] = []
+    try:
+        for path, task in wanted.items():
+            task.failed = "its bytes differ from those on the machine" if path in other else _publish(
+                path, task, staged, landing
+            )  # fmt: skip
+            if task.failed is None and task.sha256 is not None:
+                size, mtime_ns = task.entry.size, task.entry.mtime_ns
+                finished = Finished(source=task.source, size=size, mtime_ns=mtime_ns, sha256=task.sha256)
+                done.append((task.path, task.key, finished))
+    finally:
+        staged.close()
+        chunks.finish(done)
+    if len(done) == len(wanted):
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def _publish(path: str, task: FileTask, staged: Landing, landing: Landing) -> str | None:
+    """Why not; None when it has its name, durably."""
+    fd = staged.open_plain(path)
+    if fd is None:
+        return "it did not arrive as a plain file"
+    with os.fdopen(fd, "rb") as file:
+        if os.fstat(fd).st_size != task.entry.size:
+            return "it arrived with another size than was listed"
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+        os.fchmod(fd, 0o600)
+        os.fsync(fd)
+    try:
+        staged.hand_over(path, landing, task.key)
+        landing.publish(task.key, task.path)
+    except UnsafePath as bad:
+        return bad.message
+    landing.sync_folder(task.path)
+    task.sha256 = digest
+    return None
+
+
+async def _left(door: rescue.Door, roots: Sequence[str], limits: CopyLimits) -> tuple[SkippedEntry, ...]:
+    try:
+        manifests, skipped = await rescue.list_roots(door, [DATA_DISK], limits)
+    except (InvalidRequest, TransferError) as bad:
+        return (SkippedEntry(path=DATA_DISK, size=0, reason=f"what lies there is unknown: {bad.message}"),)
+    return outside(manifests[0], [entry for _, entry in skipped], roots)

@@ -1,0 +1,239 @@
+"""Reading the disk of a machine that does not run, over a real rsync daemon in real SSH."""
+
+import hashlib
+import os
+import shutil
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from remote_gpu_trainer.domain.artifacts import CopyReceipt, Route
+from remote_gpu_trainer.domain.ids import CopyId, InstanceId
+from remote_gpu_trainer.domain.units import UsdPerGB
+from remote_gpu_trainer.emulator.box import MachineRsync
+from remote_gpu_trainer.errors import (
+    ConnectionCut,
+    HostKeyChanged,
+    InvalidRequest,
+    LimitExceeded,
+    RemoteCommandFailed,
+    RouteRefused,
+    TransferError,
+)
+from remote_gpu_trainer.ssh import ParamikoConnector
+from remote_gpu_trainer.transfer import CopyLimits, recheck_local
+from remote_gpu_trainer.transfer.rescue import LEAST, Door, demand_versions
+from remote_gpu_trainer.transfer.salvage import salvage
+from tests.unit.transfer.conftest import LEASE, LIMITS, RealClock
+
+RSYNC = shutil.which("rsync")
+pytestmark = [
+    pytest.mark.anyio,
+    pytest.mark.skipif(not RSYNC or not shutil.which("ssh"), reason="rsync or the ssh client is not installed"),
+]
+
+
+@dataclass
+class Machine:
+    """A machine whose rsync serves the disk of instance 7."""
+
+    disk: Path
+    served: MachineRsync
+    connector: ParamikoConnector
+    moved: list[tuple[int, int, int]] = field(default_factory=list[tuple[int, int, int]])
+
+    @property
+    def out(self) -> Path:
+        """``/workspace/out`` on the real disk."""
+        return self.disk / "workspace" / "out"
+
+    def door(self, module: str = "7") -> Door:
+        ssh = self.connector.machine_shell(LEASE, "127.0.0.1", self.served.port or 0)
+        return Door(ssh=ssh, user="vastai_kaalia", host="127.0.0.1", module=module)
+
+    async def salvage(self, home: Path, *roots: str, **other: Any) -> CopyReceipt:
+        """Copy; ``/workspace/out`` unless other roots are named."""
+        settings: dict[str, Any] = {"limits": LIMITS, "progress": None, **other}
+        return await salvage(
+            settings.pop("door", None) or self.door(),
+            roots=roots or ("/workspace/out",),
+            destination=home,
+            lease=LEASE,
+            instance_id=InstanceId(7),
+            route_reason="the instance is stopped",
+            egress_usd_per_gb=UsdPerGB(0.02),
+            clock=RealClock(),
+            copy_id=CopyId("copy-1"),
+            **settings,
+        )
+
+
+@pytest.fixture
+async def machine(tmp_path: Path) -> AsyncIterator[Machine]:
+    disk, connector = tmp_path / "disk", ParamikoConnector(tmp_path / "keys", clock=RealClock())
+    (disk / "workspace" / "out").mkdir(parents=True)
+    served = MachineRsync(tmp_path / "machine", lambda: {7: disk}, lambda: [connector.public_key()])
+    await served.start()
+    yield Machine(disk, served, connector)
+    await served.stop()
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    """All plain files below a folder but the unfinished ones."""
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file() and not path.is_relative_to(folder / ".rgt-partial")
+    }
+
+
+@pytest.fixture
+def shadowed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Puts a shell script before the real rsync on the path."""
+
+    def put(script: str) -> None:
+        folder = tmp_path / "bin"
+        folder.mkdir(exist_ok=True)
+        (folder / "rsync").write_text(f"#!/bin/sh\n{script}\n")
+        (folder / "rsync").chmod(0o755)
+        monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+
+    return put
+
+
+async def test_a_stopped_disk_comes_home_compared_hashed_and_with_what_was_left(
+    machine: Machine, tmp_path: Path
+) -> None:
+    contents = {"model.bin": os.urandom(300_000), "a/b/log with space.txt": b"hello\n", "empty": b"", "ü": b"u"}
+    for name, content in contents.items():
+        (machine.out / name).parent.mkdir(parents=True, exist_ok=True)
+        (machine.out / name).write_bytes(content)
+    (machine.out / "link").symlink_to("/etc/passwd")
+    os.mkfifo(machine.out / "pipe")
+    (machine.out / "e\nvil").write_bytes(b"e")
+    (machine.disk / "workspace" / "data.bin").write_bytes(bytes(500))
+    receipt = await machine.salvage(tmp_path / "home")
+    assert tree(tmp_path / "home") == contents
+    assert {e.path: e.sha256 for e in receipt.manifest.entries} == {
+        name: hashlib.sha256(content).hexdigest() for name, content in contents.items()
+    }
+    assert receipt.route is Route.MACHINE_RSYNC
+    assert "protocol 32 there" in receipt.route_reason
+    assert receipt.bytes_transferred > 300_000
+    assert receipt.cost == pytest.approx(receipt.bytes_transferred / 1e9 * 0.02)
+    assert {e.reason.split(",")[0] for e in receipt.skipped} >= {"a symlink", "a fifo"}
+    assert len(receipt.skipped) == 3
+    assert [(e.path, e.size) for e in receipt.not_copied] == [("/workspace/data.bin", 500)]
+    assert recheck_local(receipt) == []
+
+
+async def test_a_second_rescue_fetches_nothing_and_a_changed_file_anew(machine: Machine, tmp_path: Path) -> None:
+    (machine.out / "f").write_bytes(b"one")
+    first = await machine.salvage(tmp_path / "home")
+    second = await machine.salvage(tmp_path / "home")
+    assert (second.bytes_transferred, second.manifest) == (0, first.manifest)
+    (machine.out / "f").write_bytes(b"three")
+    await machine.salvage(tmp_path / "home")
+    assert tree(tmp_path / "home") == {"f": b"three"}
+
+
+async def test_links_at_the_destination_are_not_followed(machine: Machine, tmp_path: Path) -> None:
+    outside, home = tmp_path / "outside", tmp_path / "home"
+    outside.mkdir()
+    home.mkdir()
+    (home / "sub").symlink_to(outside)
+    (machine.out / "sub").mkdir()
+    (machine.out / "sub" / "inner").write_bytes(b"evil")
+    receipt = await machine.salvage(home)
+    assert tree(outside) == {}
+    assert [entry.path for entry in receipt.skipped] == ["sub/inner"]
+
+
+async def test_an_old_rsync_here_is_refused_by_its_version(
+    machine: Machine, tmp_path: Path, shadowed: Callable[[str], None]
+) -> None:
+    shadowed("echo 'rsync  version 3.4.1  protocol version 32'")
+    with pytest.raises(RouteRefused, match=r"this computer is 3\.4\.1.*older than 3\.5\.0.*Nothing was copied"):
+        await machine.salvage(tmp_path / "home")
+    assert not (tmp_path / "home").exists()
+
+
+@pytest.mark.parametrize(
+    ("greeting", "said"),
+    [("@RSYNCD: 31.0 md5 md4", "speaks protocol 31"), ("hello", "does not say what it is")],
+)
+async def test_an_old_or_silent_rsync_over_there_is_refused(tmp_path: Path, greeting: str, said: str) -> None:
+    fake = tmp_path / "ssh"
+    fake.write_text(f"#!/bin/sh\nread hello\necho '{greeting}'\n")
+    door = Door(ssh=("sh", str(fake)), user="u", host="h", module="7")
+    with pytest.raises(RouteRefused, match=f"{said}.*Nothing was copied"):
+        await demand_versions(door)
+
+
+async def test_the_version_that_is_asked_for_is_the_one_that_this_system_ships(machine: Machine) -> None:
+    assert LEAST == (3, 5, 0)
+    assert "here; protocol" in await demand_versions(machine.door())
+
+
+async def test_a_disk_that_is_not_served_and_a_path_that_is_not_there_are_named(
+    machine: Machine, tmp_path: Path
+) -> None:
+    with pytest.raises(RemoteCommandFailed, match="Unknown module"):
+        await machine.salvage(tmp_path / "home", door=machine.door("8"))
+    with pytest.raises(InvalidRequest, match="/workspace/nowhere cannot be listed"):
+        await machine.salvage(tmp_path / "home", "/workspace/nowhere")
+
+
+async def test_more_than_the_policy_allows_is_refused_before_the_first_byte(machine: Machine, tmp_path: Path) -> None:
+    (machine.out / "f").write_bytes(bytes(2000))
+    with pytest.raises(LimitExceeded, match="Nothing was copied"):
+        await machine.salvage(tmp_path / "home", limits=CopyLimits(max_bytes=1999, max_files=9, max_depth=9))
+    assert not (tmp_path / "home").exists()
+
+
+async def test_another_host_key_of_the_machine_ends_the_rescue(machine: Machine, tmp_path: Path) -> None:
+    (machine.out / "f").write_bytes(b"one")
+    await machine.salvage(tmp_path / "home")
+    stranger = MachineRsync(tmp_path / "stranger", lambda: {7: machine.disk}, lambda: [machine.connector.public_key()])
+    await stranger.start()
+    machine.served, first = stranger, machine.served
+    try:
+        with pytest.raises(HostKeyChanged):
+            await machine.salvage(tmp_path / "home")
+    finally:
+        machine.served = first
+        await stranger.stop()
+
+
+async def test_a_far_side_that_sends_without_end_is_stopped(
+    machine: Machine, tmp_path: Path, shadowed: Callable[[str], None]
+) -> None:
+    (machine.out / "f").write_bytes(b"one")
+    endless = "while :; do echo ' 99999999999  99%'; done"
+    shadowed(f'case "$*" in *--partial*) {endless};; *) exec {RSYNC} "$@";; esac')
+    with pytest.raises(TransferError, match="more than the 3 B that it listed"):
+        await machine.salvage(tmp_path / "home")
+    assert tree(tmp_path / "home") == {}
+
+
+async def test_a_file_that_is_another_one_when_it_is_compared_gets_no_name(
+    machine: Machine, tmp_path: Path, shadowed: Callable[[str], None]
+) -> None:
+    (machine.out / "f").write_bytes(b"one")
+    (machine.out / "still").write_bytes(b"still")
+    shadowed(f'case "$*" in *--checksum*) printf two > {machine.out}/f;; esac; exec {RSYNC} "$@"')
+    receipt = await machine.salvage(tmp_path / "home")
+    assert tree(tmp_path / "home") == {"still": b"still"}
+    assert [(entry.path, entry.reason) for entry in receipt.skipped] == [
+        ("f", "its bytes differ from those on the machine")
+    ]
+
+
+async def test_a_machine_that_is_gone_is_tried_again_and_then_named(machine: Machine, tmp_path: Path) -> None:
+    door = machine.door()
+    await machine.served.stop()
+    with pytest.raises(ConnectionCut):
+        await machine.salvage(tmp_path / "home", door=door)
