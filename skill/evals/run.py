@@ -176,7 +176,11 @@ async def ended(world: World) -> None:
 async def loading(world: World) -> None:
     """It has been pulling a fat image for 25 minutes."""
     await rent(world, image="ada/fat-900gb:1")
-    await world.must("poll_status", target=world.names["run"])
+    for _ in range(100):
+        view = (await world.must("poll_status", target=world.names["run"]))["runs"][0]
+        if view["instance_phase"] == "loading":
+            break
+        await anyio.sleep(0.1)
     world.clock.ahead += timedelta(minutes=25)
 
 
@@ -189,8 +193,11 @@ async def lost_answer(world: World) -> None:
 
 
 async def behind_the_proxy(world: World) -> None:
-    """It has no direct port."""
+    """It has no direct port, and more to copy than the proxy is meant for."""
     await trained(world, machine={"direct_port_count": 0}, acknowledge=["VAST8"])
+    root = world.control(f"/instances/{world.names['instance']}", method="GET")["order"]["root"]
+    with (Path(root) / "workspace/out/checkpoint.bin").open("wb") as file:
+        file.truncate(1_200_000_000)
 
 
 async def locked_out(world: World) -> None:

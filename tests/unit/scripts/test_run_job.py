@@ -156,13 +156,13 @@ def test_the_heart_beats_while_the_job_says_nothing(tmp_path: Path) -> None:
 
 
 def test_the_log_is_rotated_and_only_so_many_parts_are_kept(tmp_path: Path) -> None:
-    writes = "import sys\nfor n in range(400): sys.stdout.write(f'{n:03} ' * 64 + chr(10)); sys.stdout.flush()"
+    writes = "import sys\nfor n in range(4000): sys.stdout.write(f'{n:04} ' * 64 + chr(10)); sys.stdout.flush()"
 
     ran(tmp_path, argv=[sys.executable, "-c", writes], log_max_bytes=20_000, log_keep=2)
 
     parts = sorted(path.name for path in tmp_path.glob("job.log*"))
     assert parts == ["job.log", "job.log.1", "job.log.2"]
-    assert "399" in (tmp_path / "job.log").read_text()
+    assert "3999" in (tmp_path / "job.log").read_text()
     assert all((tmp_path / part).stat().st_size <= 20_000 + 65_536 for part in parts)
 
 
