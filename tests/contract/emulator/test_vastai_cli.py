@@ -118,6 +118,14 @@ def test_label_stop_start_reboot_and_destroy(cli: Cli) -> None:
     assert "Failed with error 404" in again.err
 
 
+def test_destroy_asks_nobody_when_it_is_told_so(cli: Cli) -> None:
+    contract = rent(cli)
+
+    assert "destroying instance" in cli.ok("destroy", "instance", str(contract), "-y")
+
+    assert phase(cli, contract) == "destroyed"
+
+
 def test_execute_runs_on_a_stopped_instance(cli: Cli) -> None:
     contract = rent(cli)
     cli.renter.state(contract, "stopped")
