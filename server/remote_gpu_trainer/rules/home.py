@@ -12,8 +12,8 @@ def _stopped_first(facts: StopFacts) -> Trip | None:
     how_much = "an unknown amount" if facts.unsaved_bytes is None else show_bytes(facts.unsaved_bytes)
     return Trip(
         f"{how_much} on the box is not proven off it, and a stopped box may be unreadable",
-        fix=f"copy_out while it runs, then stop: what outlives {facts.platform.meter_stop_verb} is "
-        f"{facts.platform.durable}",
+        fix=f"copy_out while it runs, then stop: only what is {facts.platform.durable} "
+        f"outlives {facts.platform.meter_stop_verb}",
     )
 
 

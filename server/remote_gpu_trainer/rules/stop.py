@@ -38,7 +38,7 @@ VAST1 = Rule(
     "state. Destroy is the only end of the whole meter, and it deletes the disk.",
     example="200 GB at $0.15 per GB and month, forgotten for two months: $60 for nothing.",
     fix="stop only to think or to wait; then copy_out, verify_local and destroy with the person's consent",
-    unless="nothing does: acknowledge it, and tell the person the price per day",
+    unless="it is acknowledged, after the person was told the price per day",
     source="docs.vast.ai billing and manage-instances, 2026-06",
     checks=(*on(_goes_on_billing, StopFacts), *on(_at_rest, SpendFacts)),
 )

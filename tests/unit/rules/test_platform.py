@@ -68,7 +68,7 @@ def test_what_a_refusal_says_comes_from_the_profile_and_not_from_the_code() -> N
     small = check(Stage.RENT, samples.rent(platform=other, disk_need_gib=90.0))
 
     assert "only terminate ends it" in stop["VAST1"].seen
-    assert "what outlives terminate is /mnt/kept" in stop["VAST33"].fix
+    assert "only what is /mnt/kept outlives terminate" in stop["VAST33"].fix
     assert "runs under zellij" in start["VAST41"].seen
     assert "/opt/boot/start.sh starts it again" in start["VAST41"].fix
     assert "prune old-*.bin" in start["U6"].fix
