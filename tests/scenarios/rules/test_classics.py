@@ -5,6 +5,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 
 from remote_gpu_trainer.services.guard import RULES_SAID
@@ -209,7 +210,10 @@ async def test_vast12_a_volume_does_not_travel_to_another_machine(stage: Stage) 
 
 async def test_vast13_a_pull_beyond_its_window_is_named_and_waiting_is_over(stage: Stage) -> None:
     view = await stage.create(await stage.offer(), name="fat", image="ada/fat-900gb:1", disk_gib=16)
-    await looked_at(stage, view["run"])
+    for _ in range(100):  # its window begins with the first look that shows it loading
+        if (await looked_at(stage, view["run"]))["instance_phase"] == "loading":
+            break
+        await anyio.sleep(0.05)
     stage.clock.pass_by(timedelta(minutes=6))
 
     view = await looked_at(stage, view["run"])
