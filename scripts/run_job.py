@@ -1,7 +1,8 @@
 """Run one job on the rented machine: through reboots, with heartbeat, exit code and log rotation.
 
-    run_job.py [run|status|stop]
+    run_job.py [run|status|stop [SECONDS]]
 
+`stop` asks the job to end and returns; with SECONDS it waits that long for the end, and fails when the job goes on.
 Standard library only, Python 3.8 or later. State lies beside this file. Two locks: a runner holds `runner.lock`; the
 job and what it starts inherit `job.lock`, so that a job whose runner died is seen, and ended, before another starts.
 """
@@ -356,8 +357,21 @@ def run() -> int:
             return code  # else: a job that came while the lock was held had no other runner
 
 
-def stop() -> int:
-    """Ask for the end of the job, whether its runner lives or not; 1 when nothing runs."""
+def let_go(lock: IO[str], wait_s: float) -> int:
+    """Wait until the runner has let go of its lock: 0, or 1 after `wait_s`, where 0 is no wait at all."""
+    end = time.monotonic() + wait_s
+    while time.monotonic() < end:
+        with contextlib.suppress(BlockingIOError):
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return 0
+        time.sleep(TICK_S)
+    if wait_s:
+        print(f"the job was asked to end, and still runs after {wait_s:g} s", file=sys.stderr)
+    return 1 if wait_s else 0
+
+
+def stop(wait_s: float) -> int:
+    """Ask for the end of the job, whether its runner lives or not; 1 when none runs, or it runs on after `wait_s`."""
     job_id = ""
     with contextlib.suppress(OSError, ValueError, KeyError):
         job_id = str(load(HERE / "status.json")["job_id"])
@@ -370,7 +384,7 @@ def stop() -> int:
             REQUEST.touch()
             with contextlib.suppress(OSError):  # an empty request is one for any job
                 REQUEST.write_text(job_id, encoding="utf-8")
-            return 0
+            return let_go(lock, wait_s)
         status = Status(previous(job_id))
         if status.data["starts"] and status.data["state"] not in ENDED:
             os.close(claim(status, 20.0))
@@ -382,13 +396,14 @@ def stop() -> int:
 
 def main() -> int:
     """Dispatch the sub-command."""
-    command = sys.argv[1] if len(sys.argv) > 1 else "run"
-    if command not in ("run", "stop", "status"):
-        print("usage: run_job.py [run|status|stop]", file=sys.stderr)
+    command, rest = (sys.argv[1], sys.argv[2:]) if len(sys.argv) > 1 else ("run", [])
+    waits = command == "stop" and len(rest) == 1 and rest[0].isdecimal()
+    if command not in ("run", "stop", "status") or (rest and not waits):
+        print("usage: run_job.py [run|status|stop [SECONDS]]", file=sys.stderr)
         return 2
     try:
         if command != "status":
-            return run() if command == "run" else stop()
+            return run() if command == "run" else stop(float(rest[0]) if rest else 0.0)
         print((HERE / "status.json").read_text(encoding="utf-8"))
     except OSError as problem:
         print(f"run_job.py {command}: {problem}", file=sys.stderr)

@@ -88,6 +88,10 @@ class JobSpec(Value):
     checkpoint_minutes: float | None = None
 
 
+JOB_ENDED = frozenset({"succeeded", "failed", "crash-looping", "stopped"})
+"""States of a job that its runner does not start again."""
+
+
 class JobHeartbeat(Value):
     """What the runner on the machine reports. Its texts are untrusted."""
 

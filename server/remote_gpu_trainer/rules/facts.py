@@ -10,7 +10,7 @@ from remote_gpu_trainer.domain.ids import MachineId
 from remote_gpu_trainer.domain.instances import Account, Instance, Volume
 from remote_gpu_trainer.domain.offers import JobShape, Offer, RentalType
 from remote_gpu_trainer.domain.policy import Policy
-from remote_gpu_trainer.domain.runs import JobSpec
+from remote_gpu_trainer.domain.runs import JobHeartbeat, JobSpec
 from remote_gpu_trainer.domain.units import GiB, UsdPerHour
 from remote_gpu_trainer.domain.values import Value
 from remote_gpu_trainer.rules.base import Facts, Stage
@@ -153,6 +153,8 @@ class StartFacts(Facts):
     """The box relaunches this job at every container start."""
     box: BoxReport | None
     """None when the boot check has not answered."""
+    earlier: JobHeartbeat | None = None
+    """The last sign of the job that was given to this box before; None without one."""
     checkpoint_bytes: int | None = None
     kept_checkpoints: int | None = None
     atomic_checkpoints: bool | None = None

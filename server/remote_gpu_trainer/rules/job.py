@@ -1,6 +1,7 @@
 """Rules over the command, and over what the boot check found on the box."""
 
 from remote_gpu_trainer.domain.offers import RentalType
+from remote_gpu_trainer.domain.runs import JOB_ENDED
 from remote_gpu_trainer.domain.units import show_bytes
 from remote_gpu_trainer.rules.base import Rule, Severity, Trip, on
 from remote_gpu_trainer.rules.facts import RentFacts, StartFacts
@@ -156,4 +157,28 @@ U31 = Rule(
     unless="nvidia-smi lists the GPU and the framework sees it",
     source="general; seen on rented hosts, 2026-06",
     checks=on(_no_gpu, StartFacts),
+)
+
+
+def _busy(facts: StartFacts) -> Trip | None:
+    earlier = facts.earlier
+    if earlier is None or earlier.state in JOB_ENDED:
+        return None
+    since = "" if earlier.heartbeat_at is None else f", last sign at {earlier.heartbeat_at:%Y-%m-%d %H:%M} UTC"
+    return Trip(f"a job is {earlier.state} on this machine, started {earlier.starts} times{since}")
+
+
+U35 = Rule(
+    id="U35",
+    name="second-job-on-a-busy-machine",
+    severity=Severity.ACKNOWLEDGE,
+    symptom="Two trainings share one GPU, both at half the speed, or the second waits behind the first for ever.",
+    cause="A job is started again because its log was quiet, while the first one still runs; both write the same "
+    "checkpoints.",
+    example="A restart with a lower learning rate: the old run overwrites last.safetensors at the next save.",
+    fix="read_logs and poll_status say whether the job moves; acknowledge U35 to end it first: it gets SIGTERM, half a "
+    "minute later SIGKILL, what it saved stays, and the new job starts after its end",
+    unless="no job is at work on the machine",
+    source="general",
+    checks=on(_busy, StartFacts),
 )

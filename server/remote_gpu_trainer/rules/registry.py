@@ -90,6 +90,7 @@ ALL_RULES: tuple[Rule, ...] = (
     job.U28,
     job.U31,
     credentials.U34,
+    job.U35,
 )
 
 _BY_ID: Mapping[str, Rule] = MappingProxyType({rule.id: rule for rule in ALL_RULES})

@@ -18,7 +18,8 @@ SCRIPT = "box_check.py"
 CHECK_S = 120.0
 _MOST_BYTES = 16 * 1024
 _PYTHON = re.compile(r"(?:.*/)?python[\d.]*")
-_RUN = 'py=$(command -v python3 || command -v python) && exec "$py" "$@"'
+WITH_PYTHON = 'py=$(command -v python3 || command -v python) && exec "$py" "$@"'
+"""A shell's line that runs a script of ours by whatever Python the box has."""
 NUMBERS = ("gpus", "driver_cuda", "framework_cuda", "free_bytes", "free_inodes", "memory_bytes", "vram_used_bytes")
 _WHOLE = frozenset(NUMBERS) - {"driver_cuda", "framework_cuda"}
 
@@ -39,7 +40,9 @@ async def _ask(host: RemoteHost, layout: Layout, words: list[str]) -> BoxReport 
     place = f"{layout.state}/{SCRIPT}"
     try:
         await host.put(bundled.read_bytes(f"scripts/{SCRIPT}"), place, mode=0o755)
-        answer = await host.run(["sh", "-c", _RUN, "sh", place, *words], timeout_s=CHECK_S, max_output=_MOST_BYTES)
+        answer = await host.run(
+            ["sh", "-c", WITH_PYTHON, "sh", place, *words], timeout_s=CHECK_S, max_output=_MOST_BYTES
+        )
     except RgtError:
         return None  # an unanswered check is a finding of its own (U31), not a failure of the call
     return parse_report(answer.stdout) if answer.exit_status == 0 else None

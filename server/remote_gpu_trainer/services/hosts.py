@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from remote_gpu_trainer.domain.ids import LeaseId
 from remote_gpu_trainer.domain.instances import Instance, InstancePhase
-from remote_gpu_trainer.domain.runs import JobHeartbeat, LeaseRecord
+from remote_gpu_trainer.domain.runs import JobHeartbeat, JobSpec, LeaseRecord
 from remote_gpu_trainer.errors import HostUnreachable, MarketError, RgtError, WaitExpired, WrongPhase
 from remote_gpu_trainer.ports import HostConnector, Marketplace, RemoteHost
 from remote_gpu_trainer.services.account import AccountWatch
@@ -108,14 +108,20 @@ class HostAccess:
 
         return again
 
-    async def heartbeat(self, host: RemoteHost) -> tuple[JobHeartbeat | None, int | None]:
-        """The runner's status file and the job's step; None where there is none or it is not what a runner writes."""
+    async def heartbeat(self, host: RemoteHost, job: JobSpec | None) -> tuple[JobHeartbeat | None, int | None]:
+        """The runner's status file and the job's step; None where there is none or it is not what a runner writes.
+
+        What an earlier job than ``job`` left says nothing of it, and is None too; without ``job``, any job's counts.
+        """
         look = f"cat {self.layout.state}/status.json 2>/dev/null || true"
         try:
             answer = await host.run(["sh", "-c", look], timeout_s=15, max_output=_HEARTBEAT_BYTES)
         except RgtError:
             return None, None
-        return parse_heartbeat(answer.stdout)
+        beat, step = parse_heartbeat(answer.stdout)
+        if beat is not None and job is not None and beat.job_id != job.job_id:
+            return None, None
+        return beat, step
 
     async def _learn_keys(self, record: LeaseRecord, instance: Instance) -> None:
         try:

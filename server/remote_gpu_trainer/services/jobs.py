@@ -15,7 +15,7 @@ from pydantic import Field
 from remote_gpu_trainer import bundled
 from remote_gpu_trainer.domain.instances import InstancePhase
 from remote_gpu_trainer.domain.policy import Policy
-from remote_gpu_trainer.domain.runs import JobSpec, LeaseRecord, RunPhase
+from remote_gpu_trainer.domain.runs import JOB_ENDED, JobSpec, LeaseRecord, RunPhase
 from remote_gpu_trainer.domain.values import Value
 from remote_gpu_trainer.errors import InvalidRequest, RemoteCommandFailed, WrongPhase
 from remote_gpu_trainer.ports import Clock, Journal, Marketplace, RemoteHost
@@ -35,6 +35,10 @@ from remote_gpu_trainer.transfer.routes import choose
 
 NOT_PUSHED = "Nothing was sent to the machine."
 NOT_STARTED = "The job was not started."
+GRACE_S = 30
+"""Between SIGTERM and SIGKILL."""
+END_S = GRACE_S + 20
+"""A job that is told to end has its grace, and what the kernel takes to end it after that."""
 MOST_LOG_BYTES = 256 * 1024
 BOX_SCRIPTS = ("boot.sh", "run_job.py", "job_watch.py", "manifest.py")
 LogSource = Literal["job", "container", "daemon"]
@@ -148,6 +152,7 @@ class JobService:
         )
         elapsed = self._clock.now() - record.lease.opened_at
         async with self._box(record) as host:
+            earlier, _ = await self._hosts.heartbeat(host, None)
             box = await boxcheck.check_box(host, self._layout, folder=request.cwd, argv=request.argv)
             self._journal.record(
                 boxcheck.BOX_CHECKED, record.lease.id, {} if box is None else box.model_dump(mode="json")
@@ -160,6 +165,7 @@ class JobService:
                 hours=max((timedelta(hours=record.lease.shape.hours) - elapsed).total_seconds() / 3600, 0.01),
                 has_boot_hook=bool(self._platform.boot_hook),
                 box=box,
+                earlier=earlier,
                 checkpoint_bytes=record.lease.checkpoint_bytes,
                 kept_checkpoints=record.lease.kept_checkpoints,
             )
@@ -168,6 +174,8 @@ class JobService:
             )
             for name in BOX_SCRIPTS:
                 await host.put(bundled.read_bytes(f"scripts/{name}"), f"{self._layout.state}/{name}", mode=0o755)
+            if earlier is not None and earlier.state not in JOB_ENDED:
+                await self._end(host, record)
             await host.put(_job_file(job), f"{self._layout.state}/job.json", mode=0o600)
             self._journal.set_job(record.lease.id, job)
             answer = await host.run(["sh", f"{self._layout.state}/boot.sh"], timeout_s=60)
@@ -180,6 +188,19 @@ class JobService:
             )
         self._journal.move(record.lease.id, RunPhase.TRAINING, f"job {job.job_id} started")
         return job
+
+    async def _end(self, host: RemoteHost, record: LeaseRecord) -> None:
+        """End the job that is at work: what it saved stays."""
+        words = [f"{self._layout.state}/run_job.py", "stop", str(END_S)]
+        answer = await host.run(["sh", "-c", boxcheck.WITH_PYTHON, "sh", *words], timeout_s=END_S + 15)
+        if answer.exit_status != 0:
+            tail = answer.stderr[-300:].decode("utf-8", "replace")
+            raise RemoteCommandFailed(
+                f"the job that is at work did not end: {tail!r}",
+                next_step="poll_status shows whether it ended meanwhile; then start_job again",
+                effect=f"{NOT_STARTED} The earlier one was asked to end.",
+            )
+        self._journal.record("job.ended-for-another", record.lease.id, {})
 
     @asynccontextmanager
     async def _box(self, record: LeaseRecord) -> AsyncGenerator[RemoteHost]:
@@ -215,7 +236,7 @@ def _job_file(job: JobSpec) -> bytes:
         "argv": list(job.argv),
         "cwd": job.cwd,
         "env": job.env,
-        "grace_s": 30,
+        "grace_s": GRACE_S,
         "log_max_bytes": 16 << 20,
         "log_keep": 3,
         "max_restarts": 3,

@@ -197,7 +197,7 @@ class PullService:
         self, record: LeaseRecord, receipt: CopyReceipt, host: RemoteHost, before: FarSide
     ) -> None:
         far = await read_far_side(host, receipt.roots, self._policy)
-        beat, _ = await self._hosts.heartbeat(host)
+        beat, _ = await self._hosts.heartbeat(host, record.job)
         self._journal.record(
             FAR_SIDE,
             record.lease.id,

@@ -10,7 +10,7 @@ from remote_gpu_trainer.domain.artifacts import CopyReceipt, Fingerprint, Finger
 from remote_gpu_trainer.domain.instances import Instance, InstancePhase
 from remote_gpu_trainer.domain.plans import MachineState
 from remote_gpu_trainer.domain.policy import Policy
-from remote_gpu_trainer.domain.runs import LeaseRecord
+from remote_gpu_trainer.domain.runs import JOB_ENDED, LeaseRecord
 from remote_gpu_trainer.errors import HostError, WaitExpired, WrongPhase
 from remote_gpu_trainer.ports import Clock, Journal
 from remote_gpu_trainer.services.buckets import Buckets
@@ -18,7 +18,6 @@ from remote_gpu_trainer.services.farside import read_far_side
 from remote_gpu_trainer.services.hosts import HostAccess
 from remote_gpu_trainer.services.ledger import Ledger
 from remote_gpu_trainer.services.pull import COPY_FAILED, FAR_SIDE
-from remote_gpu_trainer.services.watch import JOB_ENDED
 from remote_gpu_trainer.transfer.recheck import recheck_local
 
 AT_REST = frozenset({InstancePhase.STOPPED, InstancePhase.EXITED, InstancePhase.PREEMPTED, InstancePhase.SCHEDULING})
@@ -172,7 +171,7 @@ class Looker:
         try:
             host = await self._hosts.connect(record, instance)
             try:
-                beat, _ = await self._hosts.heartbeat(host)
+                beat, _ = await self._hosts.heartbeat(host, record.job)
                 state = None if beat is None else beat.state
                 if receipt is None:
                     return MachineState.RUNNING, unread, (), state

@@ -5,7 +5,7 @@ from datetime import timedelta
 from remote_gpu_trainer.domain.ids import LeaseId
 from remote_gpu_trainer.domain.instances import TERMINAL_FOR_WAITING, Instance, InstancePhase
 from remote_gpu_trainer.domain.policy import Policy
-from remote_gpu_trainer.domain.runs import HELD_PHASES, JobHeartbeat, LeaseRecord, RunPhase
+from remote_gpu_trainer.domain.runs import HELD_PHASES, JOB_ENDED, JobHeartbeat, LeaseRecord, RunPhase
 from remote_gpu_trainer.domain.units import Usd
 from remote_gpu_trainer.errors import HostError, MarketError, WaitExpired
 from remote_gpu_trainer.ports import Clock, Journal
@@ -25,7 +25,6 @@ from remote_gpu_trainer.services.views import RunView
 MOST_WAIT_S = 600.0
 FIRST_PAUSE_S = 1.0
 LONGEST_PAUSE_S = 10.0
-JOB_ENDED = frozenset({"succeeded", "failed", "crash-looping", "stopped"})
 _KEEPS = frozenset({RunPhase.HOME, RunPhase.PROVEN, RunPhase.PARKED, RunPhase.DESTROYING, RunPhase.CLOSED})
 """Phases that a mere look does not change."""
 
@@ -109,7 +108,7 @@ class WatchService:
                 host = await self._hosts.connect(record, instance, timeout_s=10.0)
                 try:
                     if record.job is not None:
-                        beat, step = await self._hosts.heartbeat(host)
+                        beat, step = await self._hosts.heartbeat(host, record.job)
                 finally:
                     await host.close()
             except (HostError, MarketError, WaitExpired) as error:

@@ -293,4 +293,8 @@ CASES: tuple[Case, ...] = (
     Case("U34", B, s.push(secrets=(SIGHTING,)), (".env line 1", "hugging-face-token")),
     Case("U34", B, s.push(destination=f"/workspace/{TOKEN}"), ("destination",)),
     Case("U34", None, s.push()),
+    Case("U35", A, s.start(earlier=s.heartbeat()), ("running", "3 times", "12:00")),
+    Case("U35", A, s.start(earlier=s.heartbeat(state="starting", heartbeat_at=None))),
+    Case("U35", None, s.start(earlier=s.heartbeat(state="crash-looping"))),
+    Case("U35", None, s.start()),
 )

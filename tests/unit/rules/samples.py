@@ -22,7 +22,7 @@ from remote_gpu_trainer.domain.instances import (
 )
 from remote_gpu_trainer.domain.offers import JobShape, Offer, RentalType
 from remote_gpu_trainer.domain.policy import Policy
-from remote_gpu_trainer.domain.runs import JobSpec
+from remote_gpu_trainer.domain.runs import JobHeartbeat, JobSpec
 from remote_gpu_trainer.domain.units import GiB, Usd, UsdPerGB, UsdPerGiBMonth, UsdPerHour
 from remote_gpu_trainer.rules.facts import (
     AnswerFacts,
@@ -194,6 +194,11 @@ def job(**changes: Any) -> JobSpec:
         "checkpoint_minutes": 10.0,
     }
     return JobSpec.model_validate({**usual, **changes})
+
+
+def heartbeat(**changes: Any) -> JobHeartbeat:
+    usual: dict[str, Any] = {"job_id": "j0", "state": "running", "starts": 3, "heartbeat_at": NOW, "exit_code": None}
+    return JobHeartbeat.model_validate({**usual, **changes})
 
 
 def start(**changes: Any) -> StartFacts:

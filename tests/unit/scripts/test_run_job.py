@@ -196,3 +196,17 @@ def test_the_boot_hook_fits_into_the_platforms_smaller_limit_and_is_valid_shell(
     assert len(hook.read_text(encoding="utf-8")) < 4096
     for shell, file in (("bash", "onstart.sh"), ("sh", "boot.sh")):
         assert subprocess.run([shell, "-n", str(SCRIPT.with_name(file))], timeout=20).returncode == 0
+
+
+def test_a_stop_that_waits_returns_after_the_end_and_fails_when_there_is_none(tmp_path: Path) -> None:
+    stubborn = ["sh", "-c", "trap '' TERM; while :; do sleep 0.1; done"]
+    runner = Runner(tmp_path, argv=stubborn, grace_s=3)
+    runner.until(lambda status: status["state"] == "running")
+    stop = [sys.executable, str(tmp_path / "run_job.py"), "stop"]
+
+    early = subprocess.run([*stop, "1"], timeout=30, capture_output=True, text=True)
+    assert (early.returncode, "still runs after 1 s" in early.stderr) == (1, True)
+
+    assert subprocess.run([*stop, "30"], timeout=40).returncode == 0
+    assert json.loads((tmp_path / "status.json").read_text())["state"] == "stopped"
+    runner.process.wait(timeout=20)
