@@ -1,6 +1,6 @@
 """A rented box, over SSH."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Protocol
@@ -17,6 +17,24 @@ class CommandResult(Value):
     stdout: bytes
     stderr: bytes
     truncated: bool
+
+
+class ByteStream(Protocol):
+    """A command's output, to be read in one of two ways, once."""
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        """Piece by piece."""
+        ...
+
+    async def pump(self, take: Callable[[memoryview], None]) -> None:
+        """Give all of it to ``take``, on one thread; each piece is valid during its call only.
+
+        A cancel takes effect between two calls. What ``take`` raises ends the stream and passes through.
+
+        Raises:
+            ConnectionCut: nothing came for a minute, or the connection ended.
+        """
+        ...
 
 
 class RemoteHost(Protocol):
@@ -44,9 +62,11 @@ class RemoteHost(Protocol):
         ...
 
     def stream(
-        self, argv: Sequence[str], *, stdin: bytes = b"", chunk: int = 1 << 20, bulk: bool = False
-    ) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
+        self, argv: Sequence[str], *, stdin: bytes | Iterable[bytes] = b"", chunk: int = 1 << 20, bulk: bool = False
+    ) -> AbstractAsyncContextManager[ByteStream]:
         """Run a command and read its output as it comes, through a channel with a large window.
+
+        ``stdin`` may be given in pieces, which are drawn on a thread of its own and may wait for what has come.
 
         ``bulk`` says that much output is expected, so that it may take a faster connection of its own.
 
