@@ -159,19 +159,6 @@ def test_a_torch_with_known_holes_is_never_asked_to_load(tmp_path: Path, monkeyp
     assert "older than 2.10" in outcome.findings[0][2]
 
 
-def test_a_sound_torch_loads_for_real_in_the_confined_process(tmp_path: Path) -> None:
-    if importlib.util.find_spec("torch") is None:
-        pytest.skip("torch is not installed: only the restricted reader can be tried")
-    import torch  # pyright: ignore[reportMissingImports]
-
-    library: Any = torch
-    library.save({"model": {"w": library.ones(3)}, "step": 4}, tmp_path / "new.pt")
-    library.save({"w": library.ones(3)}, tmp_path / "old.pt", _use_new_zipfile_serialization=False)
-    found = prove(tmp_path)
-    assert {proof.level for proof in found.values()} == {VerificationLevel.LOADS}
-    assert found["new.pt"].facts["step"] == 4
-
-
 def zipped_checkpoint() -> bytes:
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w") as archive:

@@ -50,6 +50,9 @@ def run(
     expect: Expectations | None = None,
     limits: VerifyLimits | None = None,
     known: dict[str, Known] | None = None,
+    *,
+    accept_unloaded: tuple[str, ...] = (),
+    weights_must_load: bool = False,
 ) -> VerificationReport:
     async def go() -> VerificationReport:
         with anyio.fail_after(40):
@@ -61,6 +64,8 @@ def run(
                 clock=FixedClock(),
                 limits=limits,
                 known=known,
+                accept_unloaded=accept_unloaded,
+                weights_must_load=weights_must_load,
             )
 
     return anyio.run(go)
