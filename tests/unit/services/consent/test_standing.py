@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import anyio.to_thread
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from remote_gpu_trainer.cli.preapprove import parse_bytes, parse_level, parse_minutes
@@ -82,7 +82,6 @@ def test_a_file_below_the_level_and_a_machine_that_is_not_idle_are_named() -> No
     assert any("idle for 0 of 30 minutes" in one for one in told)
 
 
-@settings(deadline=None)
 @given(hours=st.integers(0, 72), idle=st.floats(0, 600))
 def test_it_never_fits_before_its_idle_time(hours: int, idle: float) -> None:
     plan = a_standing(level=VerificationLevel.DIGEST, idle=idle)
