@@ -16,19 +16,20 @@ from typing import Any
 import anyio
 import pytest
 
+from remote_gpu_trainer.clock import SystemClock
 from remote_gpu_trainer.domain.artifacts import FileProof, VerificationLevel
 from remote_gpu_trainer.verify.loaders import archives, images, parquet, pytorch
 from remote_gpu_trainer.verify.outcome import Outcome
 from remote_gpu_trainer.verify.run import verify
 from remote_gpu_trainer.verify.source import Source
 from tests.unit.verify.test_pytorch import STATE
-from tests.unit.verify.test_run import FixedClock, codes, proofs
+from tests.unit.verify.test_run import codes, proofs
 
 
 def prove(folder: Path) -> dict[str, FileProof]:
     async def go() -> Any:
         with anyio.fail_after(50):
-            return await verify(folder, manifest=None, expect=None, copy_id=None, clock=FixedClock())
+            return await verify(folder, manifest=None, expect=None, copy_id=None, clock=SystemClock())
 
     return proofs(anyio.run(go))
 

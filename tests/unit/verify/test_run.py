@@ -8,11 +8,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import anyio
-import anyio.lowlevel
 import numpy as np
 import pytest
 from safetensors.numpy import save_file  # pyright: ignore[reportUnknownVariableType]  # its PathLike has no parameter
 
+from remote_gpu_trainer.clock import SystemClock
 from remote_gpu_trainer.domain.artifacts import (
     CopyReceipt,
     EntryKind,
@@ -33,17 +33,6 @@ from remote_gpu_trainer.verify.places import UNFINISHED
 from remote_gpu_trainer.verify.run import verify
 
 
-class FixedClock:
-    def now(self) -> datetime:
-        return datetime.now(UTC)
-
-    def monotonic(self) -> float:
-        return 0.0
-
-    async def sleep(self, seconds: float) -> None:
-        await anyio.lowlevel.checkpoint()
-
-
 def run(
     folder: Path,
     manifest: Manifest | None = None,
@@ -61,7 +50,7 @@ def run(
                 manifest=manifest,
                 expect=expect,
                 copy_id=None,
-                clock=FixedClock(),
+                clock=SystemClock(),
                 limits=limits,
                 known=known,
                 accept_unloaded=accept_unloaded,
