@@ -141,7 +141,18 @@ def _copy(evidence: Evidence) -> list[str]:
         f"{file.level.name:<18}  {show_bytes(file.size):>10}  {file.path}  sha256 {file.sha256}"
         for file in sorted(evidence.files, key=lambda file: (file.level, file.path))
     ]
-    return [heading, fenced(lines, source=f"names {_NOT_OURS}; levels and digests are ours")]
+    return [heading, *_refused(evidence), fenced(lines, source=f"names {_NOT_OURS}; levels and digests are ours")]
+
+
+def _refused(evidence: Evidence) -> list[str]:
+    refused = [file for file in evidence.files if file.refused is not None]
+    if not refused:
+        return []
+    return [
+        f"**{_count(len(refused), 'file')} not loaded, since that would run code of what the file names. The bytes are "
+        "proven, that it loads is not:**",
+        fenced([f"{file.path}  ({file.refused})" for file in refused], source=f"names {_NOT_OURS}"),
+    ]
 
 
 def levels_of(evidence: Evidence) -> list[tuple[VerificationLevel, int]]:

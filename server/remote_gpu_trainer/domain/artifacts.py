@@ -97,6 +97,10 @@ class ArtifactFinding(Value):
     message: str
 
 
+FOREIGN_CLASSES = "foreign-classes"
+"""Code of the finding that loading a file would run code of classes that it names; only its bytes are proven then."""
+
+
 class FileProof(Value):
     """One local file and the level it reached."""
 

@@ -257,10 +257,11 @@ class PullService:
 class ProofService:
     """Verifies copies, and plain folders."""
 
-    def __init__(self, *, journal: Journal, clock: Clock, fresh: FreshCopies) -> None:
+    def __init__(self, *, journal: Journal, clock: Clock, fresh: FreshCopies, policy: Policy) -> None:
         self._journal = journal
         self._clock = clock
         self._fresh = fresh
+        self._policy = policy
 
     async def verify(self, *, copy_id: str | None, path: str | None, expect: Expectations | None) -> VerificationReport:
         """Prove a copy against its manifest, or look at a folder without one.
@@ -276,7 +277,15 @@ class ProofService:
             place = _expanded(path or "")
             if not place.is_absolute() or not await anyio.Path(place).exists():
                 raise InvalidRequest(f"{path!r} is not an absolute path of something here")
-            return await verify(place, manifest=None, expect=expect, copy_id=None, clock=self._clock)
+            return await verify(
+                place,
+                manifest=None,
+                expect=expect,
+                copy_id=None,
+                clock=self._clock,
+                accept_unloaded=self._policy.accept_unloaded,
+                weights_must_load=self._policy.weights_must_load,
+            )
         receipt = self._journal.copy(CopyId(copy_id))
         if receipt is None:
             raise InvalidRequest(
@@ -291,6 +300,8 @@ class ProofService:
             copy_id=receipt.copy_id,
             clock=self._clock,
             known=self._fresh.of(receipt.copy_id),
+            accept_unloaded=self._policy.accept_unloaded,
+            weights_must_load=self._policy.weights_must_load,
         )
         self._journal.save_verification(report)
         record = find_run(self._journal, receipt.lease)

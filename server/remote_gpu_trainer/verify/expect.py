@@ -16,6 +16,8 @@ class Seen:
     proof: FileProof
     names: tuple[str, ...] = ()
     numbers: Mapping[str, float] = field(default_factory=dict[str, float])
+    kind: str | None = None
+    """Name of the format whose loader was asked, whatever it answered."""
 
 
 @dataclass

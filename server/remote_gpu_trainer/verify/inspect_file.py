@@ -72,9 +72,10 @@ def inspect(fd: int, task: Task, worker: Worker, stop: threading.Event) -> Seen:
         findings=tuple(findings),
         facts=dict(answer.facts) if answer else {},
     )
+    name = None if kind is None else kind.name
     if answer is None:
-        return Seen(proof)
-    return Seen(proof, tuple(answer.names), {key: float(text) for key, text in answer.numbers.items()})
+        return Seen(proof, kind=name)
+    return Seen(proof, tuple(answer.names), {key: float(text) for key, text in answer.numbers.items()}, name)
 
 
 def hash_of(fd: int, stopped: Callable[[], bool]) -> str:

@@ -8,11 +8,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import anyio
-import anyio.lowlevel
 import numpy as np
 import pytest
 from safetensors.numpy import save_file  # pyright: ignore[reportUnknownVariableType]  # its PathLike has no parameter
 
+from remote_gpu_trainer.clock import SystemClock
 from remote_gpu_trainer.domain.artifacts import (
     CopyReceipt,
     EntryKind,
@@ -33,23 +33,15 @@ from remote_gpu_trainer.verify.places import UNFINISHED
 from remote_gpu_trainer.verify.run import verify
 
 
-class FixedClock:
-    def now(self) -> datetime:
-        return datetime.now(UTC)
-
-    def monotonic(self) -> float:
-        return 0.0
-
-    async def sleep(self, seconds: float) -> None:
-        await anyio.lowlevel.checkpoint()
-
-
 def run(
     folder: Path,
     manifest: Manifest | None = None,
     expect: Expectations | None = None,
     limits: VerifyLimits | None = None,
     known: dict[str, Known] | None = None,
+    *,
+    accept_unloaded: tuple[str, ...] = (),
+    weights_must_load: bool = False,
 ) -> VerificationReport:
     async def go() -> VerificationReport:
         with anyio.fail_after(40):
@@ -58,9 +50,11 @@ def run(
                 manifest=manifest,
                 expect=expect,
                 copy_id=None,
-                clock=FixedClock(),
+                clock=SystemClock(),
                 limits=limits,
                 known=known,
+                accept_unloaded=accept_unloaded,
+                weights_must_load=weights_must_load,
             )
 
     return anyio.run(go)
