@@ -64,7 +64,7 @@ def instance_row(world: World, contract: Contract) -> dict[str, Any]:
         "end_date": contract.end_date,
         "uptime_mins": max(0.0, now - (contract.running_since or now)) / 60 if running else None,
         "is_bid": contract.is_bid,
-        "min_bid": world.floor.least_bid(machine, contract.num_gpus, [c for c in world.live if c.id != contract.id])
+        "min_bid": world.floor.least_bid(machine, contract.num_gpus, _others_beside(world, contract))
         or machine.floor_per_gpu * contract.num_gpus,
         "rentable": machine.online,
         "rented": True,
@@ -104,6 +104,10 @@ def instance_row(world: World, contract: Contract) -> dict[str, Any]:
         | {"search": priced["search"]}
         | _where(world, contract)
     )
+
+
+def _others_beside(world: World, contract: Contract) -> list[Contract]:
+    return [c for c in world.contracts.values() if c.machine_id == contract.machine_id and c.id != contract.id]
 
 
 def shown_message(contract: Contract, now: float) -> str | None:

@@ -84,6 +84,8 @@ class World:
         self.next_contract = int(meta.get("next_contract", 20_000_000 + self.seed % 1000 * 100))
         self.control_token = str(meta.get("control_token", secrets.token_urlsafe(24)))
         self.url = ""
+        self.changes = 0
+        """Grows with everything that may move the next event: see ``Engine.settle_to_read``."""
         self._moment: float | None = None
         self._dirty: set[int] = set()
         self._seen_bytes: dict[int, list[int]] = {}
@@ -140,6 +142,7 @@ class World:
         """Book a contract's time until now and mark it as changed. Call it before its phase or price changes."""
         self.meter.accrue(contract, self.now)
         self._dirty.add(contract.id)
+        self.changes += 1
 
     def note(self, what: str, contract: Contract | None = None) -> None:
         """Record an event for the control surface."""
@@ -225,6 +228,7 @@ class World:
 
     def save(self, *, everything: bool = False) -> None:
         """Write what changed to disk; done when it returns."""
+        self.changes += 1
         ids = list(self.contracts) if everything else [i for i in self._dirty if i in self.contracts]
         self._dirty.clear()
         meta = {
