@@ -158,7 +158,7 @@ class Engine:
         for contract in self.world.live:
             self.life.destroy(contract)
         for volume in self.world.open_volumes:
-            volume.deleted_at = self.world.now
+            self.world.delete_volume(volume)
         self.world.note("data deleted for lack of credit")
 
     def wake(self) -> None:

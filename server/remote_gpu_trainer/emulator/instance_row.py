@@ -6,6 +6,7 @@ from remote_gpu_trainer.emulator.boot import pull_message
 from remote_gpu_trainer.emulator.contracts import GPU_BILLED, Contract, Phase, status_of
 from remote_gpu_trainer.emulator.money import HOURS_PER_MONTH
 from remote_gpu_trainer.emulator.search import machine_fields, prices
+from remote_gpu_trainer.emulator.transfers import size_of
 from remote_gpu_trainer.emulator.world import World
 
 PORTS_LATE_S = 2.0
@@ -94,7 +95,7 @@ def instance_row(world: World, contract: Contract) -> dict[str, Any]:
         "time_remaining": "",
         "time_remaining_isbid": "",
         "country_code": machine.geolocation[-2:],
-        "volume_info": contract.volumes,
+        "volume_info": [_volume_info(world, held) for held in contract.volumes],
         "duration": max(0.0, contract.end_date - now),
     }
     return (
@@ -108,6 +109,12 @@ def instance_row(world: World, contract: Contract) -> dict[str, Any]:
 
 def _others_beside(world: World, contract: Contract) -> list[Contract]:
     return [c for c in world.contracts.values() if c.machine_id == contract.machine_id and c.id != contract.id]
+
+
+def _volume_info(world: World, held: dict[str, Any]) -> dict[str, Any]:
+    """GB in all and GB left, as the CLI shows them beside the volume's id."""
+    used = size_of(world.volume_folder(held["id"])) / 1e9
+    return held | {"total_space": held["size"], "avail_space": max(0.0, held["size"] - used)}
 
 
 def shown_message(contract: Contract, now: float) -> str | None:

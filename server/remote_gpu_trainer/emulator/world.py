@@ -2,6 +2,7 @@
 
 import hashlib
 import secrets
+import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -106,7 +107,9 @@ class World:
             ledger = Ledger.from_json(blob)
             self.meter.ledgers[ledger.contract_id] = ledger
         for blob in self.store.read("volume").values():
-            self.volumes[blob["id"]] = Volume(**blob)
+            volume = self.volumes[blob["id"]] = Volume(**blob)
+            if volume.deleted_at is None:
+                self.add_volume(volume)
         for blob in self.store.read("template").values():
             self.templates[blob["id"]] = blob
         for blob in meta.get("strangers", []):
@@ -193,6 +196,22 @@ class World:
         folder.mkdir(parents=True, exist_ok=True)
         return folder
 
+    def volume_folder(self, volume_id: int) -> Path:
+        """The folder that holds a volume's files, whichever instances it is mounted in."""
+        return self.setup.folder / "volumes" / str(volume_id)
+
+    def add_volume(self, volume: Volume) -> None:
+        """Begin a volume's bill, with an empty folder."""
+        self.volumes[volume.id] = volume
+        self.volume_folder(volume.id).mkdir(parents=True, exist_ok=True)
+
+    def delete_volume(self, volume: Volume) -> None:
+        """End a volume's bill and remove its files."""
+        self.accrue_volumes()
+        volume.deleted_at = self.now
+        folder = self.volume_folder(volume.id)
+        self.fleet.background(lambda: shutil.rmtree(folder))
+
     def box_order(self, contract: Contract) -> BoxOrder:
         """What the contract's box is made from."""
         machine = self.machine_of(contract)
@@ -220,6 +239,7 @@ class World:
             hostname=dict(contract.env).get("-h", hashlib.sha256(str(contract.id).encode()).hexdigest()[:12]),
             isolation=self.setup.isolation,
             ssh=self.setup.ssh,
+            mounts=tuple((self.volume_folder(held["id"]), held["mount_path"]) for held in contract.volumes),
         )
 
     def forget(self, kind: str, ident: str) -> None:
