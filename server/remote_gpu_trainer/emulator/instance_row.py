@@ -65,7 +65,7 @@ def instance_row(world: World, contract: Contract) -> dict[str, Any]:
         "end_date": contract.end_date,
         "uptime_mins": max(0.0, now - (contract.running_since or now)) / 60 if running else None,
         "is_bid": contract.is_bid,
-        "min_bid": world.floor.least_bid(machine, contract.num_gpus, _others_beside(world, contract))
+        "min_bid": world.floor.least_bid(machine, contract.num_gpus, _others_beside(world, contract), contract.gpu_ids)
         or machine.floor_per_gpu * contract.num_gpus,
         "rentable": machine.online,
         "rented": True,
