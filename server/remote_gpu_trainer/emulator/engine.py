@@ -38,6 +38,8 @@ class Engine:
         self.transfers = Transfers(world)
         self.publisher = Publisher(world)
         self._tick: asyncio.Task[None] | None = None
+        self._looked_at: int = -1
+        self._next_at: float | None = None
 
     def next_due(self) -> Due | None:
         """The earliest thing that will happen by itself."""
@@ -66,7 +68,7 @@ class Engine:
         if world.floor.next_arrival is None and world.quirks.on("lively-market"):
             self.life.market_step()
         target = world.now
-        due = self.next_due()
+        due = self._look()
         if due is None or due.at > target:
             return
         world.clock.hold()
@@ -74,11 +76,25 @@ class Engine:
             while due is not None and due.at <= target:
                 world.at(due.at)
                 due.act()
-                due = self.next_due()
+                due = self._look()
         finally:
             world.at(None)
             world.clock.release()
         world.save()
+
+    def settle_to_read(self) -> None:
+        """As :meth:`settle`, but it looks for what is due only where something changed since the last look.
+
+        Looking costs as much as there are contracts, and most calls of a crowd are reads.
+        """
+        if self._looked_at == self.world.changes and (self._next_at is None or self._next_at > self.world.now):
+            return
+        self.settle()
+
+    def _look(self) -> Due | None:
+        due = self.next_due()
+        self._looked_at, self._next_at = self.world.changes, None if due is None else due.at
+        return due
 
     async def advance(self, seconds: float) -> None:
         """Let emulated time pass at once, with all boots and stops in it. Raises ValueError for a negative time."""
@@ -142,7 +158,7 @@ class Engine:
         for contract in self.world.live:
             self.life.destroy(contract)
         for volume in self.world.open_volumes:
-            volume.deleted_at = self.world.now
+            self.world.delete_volume(volume)
         self.world.note("data deleted for lack of credit")
 
     def wake(self) -> None:

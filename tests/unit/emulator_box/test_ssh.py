@@ -1,6 +1,8 @@
 """What a client meets on a box's SSH ports."""
 
 import hashlib
+import os
+import resource
 import socket
 import threading
 import uuid
@@ -201,3 +203,20 @@ def test_bytes_are_counted_at_the_socket_and_over_restarts(served: Bench) -> Non
     served.stop()
     served.start()
     assert served.box.bytes_received >= received
+
+
+def test_a_box_starts_beside_a_thousand_open_files(make_bench: MakeBench) -> None:
+    soft, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if most < 2_000:
+        pytest.skip(f"this system gives a process no more than {most} files")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, 2_000), most))
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    held = [nothing, *(os.dup(nothing) for _ in range(1_050))]
+    try:
+        bench = make_bench()
+        bench.start()
+        assert bench.run("echo up").out == "up\n"
+    finally:
+        for fd in held:
+            os.close(fd)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, most))

@@ -91,7 +91,7 @@ def rent_volume(call: Call, ask_id: int, size_gb: float, name: str | None) -> Vo
         offer.machine.listed_until,
         world.now,
     )
-    world.volumes[number] = volume
+    world.add_volume(volume)
     return volume
 
 
@@ -149,8 +149,7 @@ def delete(call: Call) -> Answer:
         raise refusal(404, "no_such_volume", "Volume with that ID does not exist.")
     if volume.instances:
         raise refusal(400, "invalid_args", f"Volume is in use by instances {volume.instances}: destroy them first.")
-    call.world.accrue_volumes()
-    volume.deleted_at = call.world.now
+    call.world.delete_volume(volume)
     return Answer({"success": True})
 
 
