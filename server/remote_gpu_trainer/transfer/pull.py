@@ -83,12 +83,12 @@ async def pull(
     places = prefixes(wanted)
     line = Line(host_factory, clock)
 
-    async def ask(host: RemoteHost) -> Roster:
-        return await read_roster(host, wanted, script=manifest_script, hash_files=False, limits=limits)
+    async def ask(host: RemoteHost, earlier: Roster | None = None) -> Roster:
+        return await read_roster(host, wanted, script=manifest_script, hash_files=False, limits=limits, earlier=earlier)
 
     async def look_again(host: RemoteHost) -> tuple[Roster, tuple[SkippedEntry, ...]]:
         return await both(
-            lambda: ask(host),
+            lambda: ask(host, roster),
             lambda: left_behind(host, wanted, script=manifest_script, limits=limits, disk=data_disk),
         )
 
@@ -116,8 +116,12 @@ async def pull(
             demand_price(estimate, limits)
             for last in [*[False] * (ROUNDS - 1), True]:
                 await fetch.run(tasks)
+                earlier = roster
                 roster, left = await line.use(look_again)
-                if not _settle(tasks, roster, places, lease, limits, last=last):
+                fresh = tasks  # where the list is still the same, so is the plan
+                if roster.manifests != earlier.manifests:
+                    fresh, _ = plan_files(roster.manifests, places, lease, limits)
+                if not _settle(tasks, fresh, limits, last=last):
                     break
                 demand_room(tasks, landing, limits)
         finally:
@@ -161,14 +165,11 @@ def _demand_listed(roots: Sequence[str], roster: Roster) -> None:
         )
 
 
-def _settle(
-    tasks: list[FileTask], roster: Roster, places: Sequence[str], lease: LeaseId, limits: CopyLimits, *, last: bool
-) -> bool:
-    """Compare what was fetched with the list as it is now. Returns whether another round is needed.
+def _settle(tasks: list[FileTask], fresh: Sequence[FileTask], limits: CopyLimits, *, last: bool) -> bool:
+    """Compare what was fetched with a plan for the list as it is now. Returns whether another round is needed.
 
     Files that changed are opened anew and new files are added; in the last round they are named instead.
     """
-    fresh, _ = plan_files(roster.manifests, places, lease, limits)
     now = {task.path: task for task in fresh}
     again = False
     for task in tasks:
