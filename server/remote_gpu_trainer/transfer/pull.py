@@ -1,9 +1,11 @@
 """Bringing results home: list, fetch, look again, and say what was left."""
 
+import contextlib
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing
 from pathlib import Path
 
+import anyio
 import anyio.to_thread
 
 from remote_gpu_trainer.domain.artifacts import CopyReceipt, Manifest, ManifestEntry, Route, SkippedEntry
@@ -13,7 +15,7 @@ from remote_gpu_trainer.errors import InvalidRequest
 from remote_gpu_trainer.ports import Clock, RemoteHost
 from remote_gpu_trainer.transfer.chunks import ChunkMap
 from remote_gpu_trainer.transfer.crew import both
-from remote_gpu_trainer.transfer.fetch import Fetch, Line
+from remote_gpu_trainer.transfer.fetch import BROKEN, FAR_S, Fetch, Line
 from remote_gpu_trainer.transfer.landing import Landing
 from remote_gpu_trainer.transfer.leftovers import DATA_DISK, left_behind
 from remote_gpu_trainer.transfer.limits import CopyLimits, ProgressSink, egress
@@ -25,6 +27,8 @@ from remote_gpu_trainer.transfer.roots import plain_roots, prefixes
 from remote_gpu_trainer.transfer.roster import Roster
 from remote_gpu_trainer.transfer.tasks import FileTask, recall
 
+SECOND_S = 3.0
+"""What a second connection may take that is opened before it is known whether it is needed."""
 ROUNDS = 3
 """How often a file that keeps changing is copied anew before it is named as such."""
 
@@ -92,8 +96,13 @@ async def pull(
             lambda: left_behind(host, wanted, script=manifest_script, limits=limits, disk=data_disk),
         )
 
+    async def ask_first(host: RemoteHost) -> Roster:
+        if getattr(host, "round_trip_s", 0.0) < FAR_S:
+            return await ask(host)
+        return (await both(lambda: ask(host), lambda: _one_more(line)))[0]
+
     async with aclosing(line):
-        roster = await line.use(ask)
+        roster = await line.use(ask_first)
         _demand_listed(wanted, roster)
         tasks, skipped = plan_files(roster.manifests, places, lease, limits)
         skipped += [_placed(places[number], entry) for number, entry in roster.skipped]
@@ -146,6 +155,12 @@ async def pull(
         cost=egress(fetch.moved, egress_usd_per_gb),
         estimated_cost=estimate,
     )
+
+
+async def _one_more(line: Line) -> None:
+    """Open a second connection, which much over a long way will want, while the first is still asking."""
+    with anyio.move_on_after(SECOND_S), contextlib.suppress(*BROKEN):
+        line.give_back(await line.take())
 
 
 def _recall(tasks: list[FileTask], landing: Landing, chunks: ChunkMap, shelf: Shelf) -> None:
