@@ -24,7 +24,9 @@ async def left_behind(
     A disk that cannot be listed is one entry that says so: unknown is not nothing.
     """
     try:
-        roster = await read_roster(host, [disk], script=script, hash_files=False, limits=limits)
+        roster = await read_roster(
+            host, [disk], script=script, hash_files=False, limits=limits, without=[*roots, f"{disk}/{OURS}"]
+        )
     except (RemoteCommandFailed, LimitExceeded) as bad:
         return (SkippedEntry(path=disk, size=0, reason=f"what lies there is unknown: {bad.message}"),)
     if 0 in roster.unreadable:
