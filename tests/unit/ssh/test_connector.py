@@ -4,17 +4,18 @@ from pathlib import Path
 
 import pytest
 
+from remote_gpu_trainer.clock import SystemClock
 from remote_gpu_trainer.domain.ids import LeaseId
 from remote_gpu_trainer.domain.instances import Endpoint, EndpointKind
 from remote_gpu_trainer.errors import ConfigError, HostAuthFailed, HostKeyChanged, HostUnreachable, InvalidRequest
 from remote_gpu_trainer.ssh import ParamikoConnector
 from remote_gpu_trainer.ssh.hostkeys import keys_in_log
-from tests.unit.ssh.conftest import LEASE, RealClock, Side, sshd
+from tests.unit.ssh.conftest import LEASE, Side, sshd
 
 pytestmark = pytest.mark.anyio
 
 
-class Ticking(RealClock):
+class Ticking(SystemClock):
     """A clock that moves by so much at each look."""
 
     def __init__(self, step_s: float) -> None:
