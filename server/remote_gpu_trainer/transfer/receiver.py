@@ -208,8 +208,7 @@ class Receiver:
                 return
             piece, view = view[:need], view[need:]
             if self._status is None:
-                self._head(piece)
-                if self._status == 0 and self._fd < 0 and len(view) >= self._left + TAIL:
+                if self._head(piece) and len(view) >= self._left + TAIL:
                     view = self._whole(view)
             elif self._status == 0:
                 self._tail(bytes(piece), memoryview(self._small))
@@ -236,7 +235,8 @@ class Receiver:
                 self._shelf.keep(order, self._digest.hexdigest(), self._at, beginning=self._follows)
         self._shelf.flush()
 
-    def _head(self, piece: memoryview) -> None:
+    def _head(self, piece: memoryview) -> bool:
+        """Begin with an answer; whether it is a small file's."""
         number, status, length = cast(tuple[int, int, int], HEADER.unpack(piece))
         if number != self._number or number >= len(self._orders) or status not in (0, 1):
             raise _wrong(f"answer {number} with status {status} where {self._number} of {len(self._orders)} is due")
@@ -254,6 +254,7 @@ class Receiver:
             self._follows = follows
             if order.task.entry.size > SMALL:
                 self._fd = self._shelf.landing.open_partial(order.task.key)
+        return status == 0 and self._fd < 0
 
     def _whole(self, view: memoryview) -> memoryview:
         """A small answer that lies in memory as it came."""
