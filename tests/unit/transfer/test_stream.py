@@ -3,7 +3,7 @@
 import hashlib
 import itertools
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -29,7 +29,7 @@ def task_of(content: bytes = CONTENT, path: str = "big") -> FileTask:
 
 
 @contextmanager
-def shelf_in(folder: Path) -> Iterator[Shelf]:
+def shelf_in(folder: Path) -> Generator[Shelf]:
     landing = Landing(folder)
     chunks = ChunkMap(landing)
     shelf = Shelf(landing, chunks)
