@@ -1,8 +1,6 @@
 """The official Python SDK lives a renter's life here, in a process that knows only an address and a key."""
 
 import json
-import subprocess
-import sys
 from typing import Any
 
 from tests.contract.emulator.cli import Cli
@@ -19,16 +17,9 @@ print("ANSWER" + json.dumps(answer))
 
 def ask(cli: Cli, step: str, *words: Any, **named: Any) -> Any:
     """Call one method of the SDK."""
-    done = subprocess.run(
-        [sys.executable, "-c", LIFE, step, json.dumps(words), json.dumps(named)],
-        env=cli.env,
-        capture_output=True,
-        text=True,
-        timeout=40,
-        check=False,
-    )
-    assert "ANSWER" in done.stdout, done.stderr
-    return json.loads(done.stdout.split("ANSWER", 1)[1])
+    said = cli.preloaded.run([step, json.dumps(words), json.dumps(named)], source=LIFE)
+    assert "ANSWER" in said.out, said.err
+    return json.loads(said.out.split("ANSWER", 1)[1])
 
 
 def test_a_rental_by_the_sdk_is_found_shown_stopped_started_and_destroyed(cli: Cli) -> None:
