@@ -29,7 +29,7 @@ class Landing:
         self._held: dict[str, int] = {}
         try:
             self.partials = self._enter(self._top, PARTIAL_FOLDER, PARTIAL_FOLDER)
-        except BaseException:
+        except BaseException:  # whatever ended it, the descriptor must not stay open
             os.close(self._top)
             raise
 

@@ -66,7 +66,7 @@ class Box:
             self.set_authorized_keys(authorized_keys)
             self._listen(running, direct)
             self._run_onstart(running)
-        except BaseException:
+        except BaseException:  # whatever ended it, no process of a half-started box may stay
             self._stop()
             raise
         threading.Thread(target=self._watch, args=(running,), name="box-disk", daemon=True).start()
