@@ -112,7 +112,7 @@ class ParamikoConnector:
 
         try:
             return await anyio.to_thread.run_sync(work, abandon_on_cancel=True)
-        except BaseException:
+        except BaseException:  # a cancellation too: the thread goes on, and must close what it still opens
             given_up.set()
             raise
 
@@ -153,7 +153,7 @@ class ParamikoConnector:
                     effect="Nothing was sent to the machine.",
                 ) from bad
             raise _Refused(f"no SSH ({_reason(bad)})") from bad
-        except BaseException:
+        except BaseException:  # whatever ended it, half a connection must not stay open
             _shut(transport, sock)
             raise
         return transport, round_trip_s

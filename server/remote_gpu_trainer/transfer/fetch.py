@@ -74,7 +74,7 @@ class Line:
             except BROKEN as cut:
                 await drop(host)
                 await self.pause(cut)
-            except BaseException:
+            except BaseException:  # a cancellation too: an answer under way makes the connection useless
                 await drop(host)
                 raise
             else:
@@ -176,7 +176,7 @@ class Fetch:
             await self._in_thread(receiver.abandon)
             await drop(host)
             return cut
-        except BaseException:
+        except BaseException:  # a cancellation too: half a file must not stay open
             with anyio.CancelScope(shield=True):
                 await self._in_thread(receiver.abandon)
             await drop(host)

@@ -30,7 +30,7 @@ class Landing:
         try:
             self.partials = self._enter(self._top, PARTIAL_FOLDER, PARTIAL_FOLDER)
             self._known = set(os.listdir(self.partials))
-        except BaseException:
+        except BaseException:  # whatever ended it, the descriptor must not stay open
             os.close(self._top)
             raise
 

@@ -109,7 +109,7 @@ async def pull(
         landing = Landing(destination)
         try:
             chunks = ChunkMap(landing)
-        except BaseException:
+        except BaseException:  # whatever ended it, the folders must not stay open
             landing.close()
             raise
         shelf = Shelf(landing, chunks)

@@ -75,7 +75,8 @@ def inspect(fd: int, task: Task, worker: Worker, stop: threading.Event) -> Seen:
     name = None if kind is None else kind.name
     if answer is None:
         return Seen(proof, kind=name)
-    return Seen(proof, tuple(answer.names), {key: float(text) for key, text in answer.numbers.items()}, name)
+    numbers = {key: float(text) for key, text in answer.numbers.items()}
+    return Seen(proof, tuple(answer.names), numbers, name, answer.shards)
 
 
 def hash_of(fd: int, stopped: Callable[[], bool]) -> str:

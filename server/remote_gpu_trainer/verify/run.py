@@ -18,6 +18,7 @@ from remote_gpu_trainer.verify.fresh import Known
 from remote_gpu_trainer.verify.inspect_file import Stopped, Task, inspect
 from remote_gpu_trainer.verify.limits import VerifyLimits
 from remote_gpu_trainer.verify.places import files_beneath, open_beneath
+from remote_gpu_trainer.verify.shards import joined
 from remote_gpu_trainer.verify.sidefiles import settled, unloaded_weights
 from remote_gpu_trainer.verify.workers import Worker
 
@@ -65,6 +66,8 @@ async def verify(
     await rounds.run()
     seen = settled([rounds.seen[task.path] for task in tasks if task.path in rounds.seen], accept_unloaded)
     missing = [task.path for task in tasks if task.path not in rounds.seen]
+    if single is None:
+        seen = joined(seen)
     now = clock.now()
     judgement = judge(expect, seen, now) if expect is not None else Judgement()
     judgement.missing.extend(path for path in missing if path not in judgement.missing)

@@ -41,6 +41,9 @@ class Answer(BaseModel):
     facts: dict[_FactName, _Fact] = Field(max_length=40)
     names: list[Annotated[str, Field(max_length=500)]] = Field(max_length=50_000)
     numbers: dict[Annotated[str, Field(max_length=200)], Annotated[str, Field(max_length=40)]] = Field(max_length=1000)
+    shards: dict[Annotated[str, Field(max_length=200)], list[Annotated[str, Field(max_length=500)]]] = Field(
+        default_factory=dict[str, list[str]], max_length=10_000
+    )
 
     def artifact_findings(self) -> tuple[ArtifactFinding, ...]:
         """The findings, with what could deceive a terminal taken out."""

@@ -72,7 +72,7 @@ def test_each_condition_alone_keeps_the_machine(why: str, changes: dict[str, obj
     much_later = START.replace(day=2)
     fine = a_teardown()
     assert unmet(a_standing(level=VerificationLevel.DIGEST), fine, much_later) == ()
-    told = unmet(a_standing(level=VerificationLevel.DIGEST), a_teardown(**changes), much_later)  # type: ignore[arg-type]
+    told = unmet(a_standing(level=VerificationLevel.DIGEST), a_teardown(**changes), much_later)  # type: ignore[arg-type]  # of many kinds
     assert any(seen in one for one in told), why
 
 
