@@ -62,6 +62,7 @@ def test_nvidia_smi_tells_the_offer(bench: Bench) -> None:
         "GPU 1: RTX 4090 (UUID: GPU-",
     ]
     table = bench.run("nvidia-smi").out
+    assert {len(line) for line in table.splitlines()[1:] if line} == {79}
     assert "CUDA Version: 12.4" in table
     assert table.count("24564MiB") == 2
     wrong = bench.run("nvidia-smi --query-gpu=nonsense --format=csv")

@@ -64,7 +64,7 @@ def update(call: Call) -> Answer:
 
 
 def ipaddrs(call: Call) -> Answer:
-    """``GET /api/v0/users/{user_id}/ipaddrs``."""
+    """``GET /api/v0/users/{user_id}/ipaddrs``: by the file's names, and by those that the CLI reads."""
     return Answer(
         {
             "success": True,
@@ -74,6 +74,9 @@ def ipaddrs(call: Call) -> Answer:
                     "user_id": call.world.account.id,
                     "ip_address": "127.0.0.1",
                     "timestamp": "2026-08-01T00:00:00Z",
+                    "ip": "127.0.0.1",
+                    "first_seen": "2026-08-01T00:00:00Z",
+                    "first_location": "loopback",
                 }
             ],
         }
