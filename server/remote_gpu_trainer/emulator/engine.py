@@ -53,6 +53,9 @@ class Engine:
         market = self.world.floor.next_event()
         if market is not None and (best is None or market < best.at):
             best = Due(market, self.life.market_step)
+        hosts = self.world.outages.next_event()
+        if hosts is not None and (best is None or hosts < best.at):
+            best = Due(hosts, self.life.hosts_step)
         copying = self.transfers.next_event()
         if copying is not None and (best is None or copying < best.at):
             best = Due(copying, self.transfers.step)
@@ -65,8 +68,9 @@ class Engine:
         """Do everything that is due by now, each at its own moment."""
         world = self.world
         self._withdraw_ports()
-        if world.floor.next_arrival is None and world.quirks.on("lively-market"):
+        if None in (world.floor.next_arrival, world.outages.next_fall) and world.quirks.on("lively-market"):
             self.life.market_step()
+            self.life.hosts_step()
         target = world.now
         due = self._look()
         if due is None or due.at > target:

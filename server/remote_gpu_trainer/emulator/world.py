@@ -17,6 +17,7 @@ from remote_gpu_trainer.emulator.contracts import Contract, Phase
 from remote_gpu_trainer.emulator.faults import Faults
 from remote_gpu_trainer.emulator.limits import Limits
 from remote_gpu_trainer.emulator.meter import Ledger, Meter, burn_rate, disk_rate
+from remote_gpu_trainer.emulator.outages import Outages
 from remote_gpu_trainer.emulator.quirks import Quirks
 from remote_gpu_trainer.emulator.store import Store
 from remote_gpu_trainer.emulator.volumes import Volume, accrue
@@ -68,6 +69,7 @@ class World:
         self.clock = Clock(setup.speed, float(meta.get("now", opened_at)))
         self.book = draw_book(self.seed, opened_at, int(meta.get("offers", setup.offers)))
         self.floor = Floor(self.book, self.seed)
+        self.outages = Outages(self.book, self.seed)
         self.meter = Meter()
         self.quirks = Quirks(meta.get("quirks"))
         self.faults = Faults()
@@ -114,6 +116,7 @@ class World:
             self.templates[blob["id"]] = blob
         for blob in meta.get("strangers", []):
             self.floor.strangers[blob["id"]] = Stranger(**blob)
+        self.outages.back_at = {int(machine_id): at for machine_id, at in meta.get("outages", {}).items()}
         for machine_id, state in meta.get("machines", {}).items():
             machine = self.book.machines[int(machine_id)]
             machine.online, machine.cached_images = state["online"], set(state["cached"])
@@ -260,6 +263,7 @@ class World:
             "next_contract": self.next_contract,
             "control_token": self.control_token,
             "strangers": [s.to_json() for s in self.floor.strangers.values()],
+            "outages": self.outages.back_at,
             "machines": {
                 str(m.id): {"online": m.online, "cached": sorted(m.cached_images)}
                 for m in self.book.machines.values()

@@ -185,6 +185,14 @@ def test_onstart_runs_at_every_start_and_its_output_is_the_container_log(make_be
     assert bench.box.container_log(2) == "to the log\nand errors\n"
 
 
+def test_a_boot_hook_that_fails_leaves_the_box_up_and_a_line_in_the_daemons_log(make_bench: MakeBench) -> None:
+    bench = make_bench("auto", onstart="echo half a hook >&2\nexit 3")
+    bench.start()
+    wait_until(lambda: "exit status 3" in bench.box.daemon_log(), "the host has noticed")
+    assert bench.box.container_log() == "half a hook\n"
+    assert bench.run("echo up").out == "up\n"
+
+
 def test_every_start_has_ports_of_its_own_and_the_direct_one_only_when_asked(make_bench: MakeBench) -> None:
     bench = make_bench("auto")
     bench.start(direct=False)

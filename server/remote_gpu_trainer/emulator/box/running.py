@@ -88,5 +88,6 @@ def environment(spec: BoxSpec, walls: Walls, direct_port: int | None) -> dict[st
         env["RGT_BOX_KEEP"] = os.pathsep.join(walls.paths.keep)
         env["RGT_BOX_OWN"] = os.pathsep.join(walls.paths.own)
         env["TMPDIR"] = f"{walls.base}/tmp"  # noqa: S108  # the box's own
+        env["TMUX_TMPDIR"] = env["TMPDIR"]  # or all plain boxes, and this computer's user, share one tmux server
         env["PYTHONPATH"] = ":".join(part for part in (f"{walls.lent}/site", spec.env.get("PYTHONPATH", "")) if part)
     return env

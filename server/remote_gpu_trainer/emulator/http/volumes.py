@@ -154,8 +154,8 @@ def delete(call: Call) -> Answer:
 
 
 ROUTES = [
-    Endpoint("POST", "/api/v0/volumes/search", search, 0.0, "misc", "api.search.volumes"),
+    Endpoint("POST", "/api/v0/volumes/search", search, 5.5, "misc", "api.search.volumes"),
     Endpoint("PUT", "/api/v0/volumes", rent, 0.0, "instance_write", "api.volume.create"),
-    Endpoint("GET", "/api/v0/volumes", show, 0.0, "instance_read", "api.volumes.show"),
+    Endpoint("GET", "/api/v0/volumes", show, 5.5, "instance_read", "api.volumes.show"),
     Endpoint("DELETE", "/api/v0/volumes", delete, 5.5, "instance_write", "api.volume.delete"),
 ]
