@@ -56,6 +56,11 @@ class Line:
         async with self._lock:
             return await self._factory()
 
+    @property
+    def spare(self) -> RemoteHost | None:
+        """A connection that nobody uses at this moment. It is not taken: others may use it as well."""
+        return self._spare[-1] if self._spare else None
+
     def give_back(self, host: RemoteHost) -> None:
         """Keep a working connection for the next use."""
         self._spare.append(host)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from remote_gpu_trainer.domain.artifacts import Manifest
 from remote_gpu_trainer.errors import InvalidRequest, RemoteCommandFailed
 from remote_gpu_trainer.ports import RemoteHost
+from remote_gpu_trainer.transfer.cue import Cue
 from remote_gpu_trainer.transfer.limits import CopyLimits
 from remote_gpu_trainer.transfer.roster import Roster
 
@@ -27,6 +28,7 @@ async def read_roster(
     limits: CopyLimits,
     earlier: Roster | None = None,
     without: Sequence[str] = (),
+    cue: Cue | None = None,
 ) -> Roster:
     """Lists of the roots, with what could not be listed.
 
@@ -38,6 +40,7 @@ async def read_roster(
         limits: Entries and depth.
         earlier: An earlier answer about the same roots: of a list that is still the same only that is said.
         without: Absolute paths, as they are named from the roots, that are not listed with what is below them.
+        cue: When the machine may begin to look; its Python is started at once.
 
     Raises:
         InvalidRequest: a root is not an absolute, plain path.
@@ -58,7 +61,9 @@ async def read_roster(
     arguments += [word for digest in (earlier.digests if earlier else ()) for word in ("--known", digest)]
     arguments += ["--max-entries", str(limits.max_entries), "--max-depth", str(limits.max_depth)]
     arguments += ["--hash"] if hash_files else []
-    async with host.stream(python("-", *arguments), stdin=script) as output:
+    async with host.stream(python("-", *arguments), stdin=script if cue is None else cue.pieces(script)) as output:
+        if cue is not None:
+            await cue.wait()  # silence until then is no cut
         async for data in output:
             roster.feed(data)
     roster.end()

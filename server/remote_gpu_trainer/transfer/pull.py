@@ -3,6 +3,7 @@
 import contextlib
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing
+from functools import partial
 from pathlib import Path
 
 import anyio
@@ -11,10 +12,11 @@ import anyio.to_thread
 from remote_gpu_trainer.domain.artifacts import CopyReceipt, Manifest, ManifestEntry, Route, SkippedEntry
 from remote_gpu_trainer.domain.ids import CopyId, InstanceId, LeaseId
 from remote_gpu_trainer.domain.units import UsdPerGB
-from remote_gpu_trainer.errors import InvalidRequest
+from remote_gpu_trainer.errors import InvalidRequest, RemoteCommandFailed
 from remote_gpu_trainer.ports import Clock, RemoteHost
 from remote_gpu_trainer.transfer.chunks import ChunkMap
 from remote_gpu_trainer.transfer.crew import both
+from remote_gpu_trainer.transfer.cue import Cue
 from remote_gpu_trainer.transfer.fetch import BROKEN, FAR_S, Fetch, Line
 from remote_gpu_trainer.transfer.landing import Landing
 from remote_gpu_trainer.transfer.leftovers import DATA_DISK, left_behind
@@ -27,6 +29,8 @@ from remote_gpu_trainer.transfer.roots import plain_roots, prefixes
 from remote_gpu_trainer.transfer.roster import Roster
 from remote_gpu_trainer.transfer.tasks import FileTask, recall
 
+Seen = tuple[Roster, tuple[SkippedEntry, ...]]
+"""The list as it is now, and what lies outside the copied paths."""
 SECOND_S = 3.0
 """What a second connection may take that is opened before it is known whether it is needed."""
 ROUNDS = 3
@@ -87,13 +91,15 @@ async def pull(
     places = prefixes(wanted)
     line = Line(host_factory, clock)
 
-    async def ask(host: RemoteHost, earlier: Roster | None = None) -> Roster:
-        return await read_roster(host, wanted, script=manifest_script, hash_files=False, limits=limits, earlier=earlier)
+    async def ask(host: RemoteHost, earlier: Roster | None = None, cue: Cue | None = None) -> Roster:
+        return await read_roster(
+            host, wanted, script=manifest_script, hash_files=False, limits=limits, earlier=earlier, cue=cue
+        )
 
-    async def look_again(host: RemoteHost) -> tuple[Roster, tuple[SkippedEntry, ...]]:
+    async def look_again(host: RemoteHost, cue: Cue | None = None) -> Seen:
         return await both(
-            lambda: ask(host, roster),
-            lambda: left_behind(host, wanted, script=manifest_script, limits=limits, disk=data_disk),
+            lambda: ask(host, roster, cue),
+            lambda: left_behind(host, wanted, script=manifest_script, limits=limits, disk=data_disk, cue=cue),
         )
 
     async def ask_first(host: RemoteHost) -> Roster:
@@ -124,9 +130,11 @@ async def pull(
             fetch.estimate = estimate = egress(missing, egress_usd_per_gb)
             demand_price(estimate, limits)
             for last in [*[False] * (ROUNDS - 1), True]:
-                await fetch.run(tasks)
-                earlier = roster
-                roster, left = await line.use(look_again)
+                earlier, cue = roster, Cue()
+                _, seen = await both(
+                    partial(_fetched, fetch, tasks, cue), partial(_prepared, line.spare, look_again, cue)
+                )
+                roster, left = seen or await line.use(look_again)
                 fresh = tasks  # where the list is still the same, so is the plan
                 if roster.manifests != earlier.manifests:
                     fresh, _ = plan_files(roster.manifests, places, lease, limits)
@@ -155,6 +163,26 @@ async def pull(
         cost=egress(fetch.moved, egress_usd_per_gb),
         estimated_cost=estimate,
     )
+
+
+async def _fetched(fetch: Fetch, tasks: Sequence[FileTask], cue: Cue) -> None:
+    """Fetch, and give the word to look again."""
+    try:
+        await fetch.run(tasks)
+        cue.give()
+    finally:
+        cue.withhold()
+
+
+async def _prepared(
+    host: RemoteHost | None, look: Callable[[RemoteHost, Cue], Awaitable[Seen]], cue: Cue
+) -> Seen | None:
+    """Look at the word, with what answers started before it; None when that has to be done anew, alone."""
+    if host is None:
+        return None
+    with contextlib.suppress(*BROKEN, RemoteCommandFailed):
+        return await look(host, cue)
+    return None
 
 
 async def _one_more(line: Line) -> None:
