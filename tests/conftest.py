@@ -2,6 +2,6 @@
 
 from hypothesis import settings
 
-# A busy computer is no failure; that a test ends at all is what pytest's own timeout is for.
-settings.register_profile("suite", deadline=None)
+# A busy machine is no failure: a deadline per example is a clock on the wall. A failure prints how to play it again.
+settings.register_profile("suite", deadline=None, print_blob=True)
 settings.load_profile("suite")

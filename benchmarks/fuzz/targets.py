@@ -82,7 +82,7 @@ def stream(data: bytes) -> None:
         FileTask("/far", ManifestEntry(path=path, kind=EntryKind.FILE, size=len(content), mtime_ns=7), path, "lease")
         for path, content in CONTENTS.items()
     ]
-    receiver = Receiver([order for task in tasks for order in task.orders()], shelf, lambda count: None)
+    receiver = Receiver([order for task in tasks for order in task.orders()], shelf, lambda size, answered: None)
     try:
         for at in range(0, len(data), 61):
             receiver.feed(data[at : at + 61])

@@ -2,7 +2,9 @@
 
 import argparse
 import asyncio
+import contextlib
 import json
+import resource
 import signal
 import sys
 import time
@@ -54,6 +56,13 @@ def announce(ready: Ready, folder: Path, *, as_json: bool) -> None:
     sys.stdout.flush()
 
 
+def _allow_many_boxes() -> None:
+    """A box holds about six descriptors, and many systems give a program 1,024 until it asks for more."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(OSError, ValueError):  # macOS says "unlimited" and then refuses it
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Parse the command line and serve. Returns the exit status."""
     options = parser().parse_args(argv)
@@ -61,6 +70,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         options.state, options.seed, options.speed, time.time(), options.ssh, options.isolation, options.offers
     )
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    _allow_many_boxes()
     try:
         asyncio.run(run(setup, options.port, lambda ready: announce(ready, options.state, as_json=options.json)))
     except KeyboardInterrupt:

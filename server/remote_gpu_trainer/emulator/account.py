@@ -1,7 +1,7 @@
 """The renter's account: identity, keys and their scopes, SSH keys, credit."""
 
 import secrets
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 from remote_gpu_trainer.emulator.money import pico
@@ -86,8 +86,8 @@ class Account:
         return [key for key in self.ssh_keys if key["deleted_at"] is None]
 
     def to_json(self) -> dict[str, Any]:
-        """All fields as JSON values."""
-        return asdict(self)
+        """All fields as JSON values, to be written at once: what holds lists is not copied."""
+        return vars(self) | {"keys": [vars(key) for key in self.keys], "credits": [vars(c) for c in self.credits]}
 
     @classmethod
     def from_json(cls, blob: dict[str, Any]) -> "Account":

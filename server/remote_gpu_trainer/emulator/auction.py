@@ -91,12 +91,15 @@ class Floor:
         pool = free + weaker
         return sorted(pool[:size]) if len(pool) >= size else None
 
-    def least_bid(self, machine: Machine, size: int, contracts: list[Contract]) -> float | None:
-        """The bid in USD/h that would run ``size`` GPUs now; None when on-demand renters hold too many."""
-        strongest = self._strongest(machine.id, contracts)
-        open_to_bids = [
-            strongest.get(gpu) for gpu in range(machine.num_gpus) if strongest.get(gpu, (1, 0, 0, 0))[0] != 0
-        ]
+    def least_bid(
+        self, machine: Machine, size: int, contracts: list[Contract], own: list[int] | None = None
+    ) -> float | None:
+        """The bid in USD/h that would run ``size`` GPUs now; None when on-demand renters hold too many.
+
+        ``own`` are the GPUs that a rental is bound to; without them any of the machine will do.
+        """
+        strongest, among = self._strongest(machine.id, contracts), range(machine.num_gpus) if own is None else own
+        open_to_bids = [strongest.get(gpu) for gpu in among if strongest.get(gpu, (1, 0, 0, 0))[0] != 0]
         if len(open_to_bids) < size:
             return None
         prices = sorted(-top[1] * BID_STEP if top else 0.0 for top in open_to_bids)[:size]

@@ -11,7 +11,10 @@ from remote_gpu_trainer.emulator.linefaults import LineFaults
 
 @dataclass(frozen=True)
 class BoxOrder:
-    """What a box is made from: sizes in bytes and MiB, ``env`` of the container, ``onstart`` for every start."""
+    """What a box is made from: sizes in bytes and MiB, ``env`` of the container, ``onstart`` for every start.
+
+    ``mounts`` are the folders of its volumes and where they lie in the box.
+    """
 
     instance_id: int
     root: Path
@@ -26,6 +29,7 @@ class BoxOrder:
     hostname: str
     isolation: str = "auto"
     ssh: str = "paramiko"
+    mounts: tuple[tuple[Path, str], ...] = ()
 
 
 class BoxLike(Protocol):

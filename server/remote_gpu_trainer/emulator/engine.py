@@ -38,6 +38,8 @@ class Engine:
         self.transfers = Transfers(world)
         self.publisher = Publisher(world)
         self._tick: asyncio.Task[None] | None = None
+        self._looked_at: int = -1
+        self._next_at: float | None = None
 
     def next_due(self) -> Due | None:
         """The earliest thing that will happen by itself."""
@@ -51,6 +53,9 @@ class Engine:
         market = self.world.floor.next_event()
         if market is not None and (best is None or market < best.at):
             best = Due(market, self.life.market_step)
+        hosts = self.world.outages.next_event()
+        if hosts is not None and (best is None or hosts < best.at):
+            best = Due(hosts, self.life.hosts_step)
         copying = self.transfers.next_event()
         if copying is not None and (best is None or copying < best.at):
             best = Due(copying, self.transfers.step)
@@ -63,10 +68,11 @@ class Engine:
         """Do everything that is due by now, each at its own moment."""
         world = self.world
         self._withdraw_ports()
-        if world.floor.next_arrival is None and world.quirks.on("lively-market"):
+        if None in (world.floor.next_arrival, world.outages.next_fall) and world.quirks.on("lively-market"):
             self.life.market_step()
+            self.life.hosts_step()
         target = world.now
-        due = self.next_due()
+        due = self._look()
         if due is None or due.at > target:
             return
         world.clock.hold()
@@ -74,11 +80,25 @@ class Engine:
             while due is not None and due.at <= target:
                 world.at(due.at)
                 due.act()
-                due = self.next_due()
+                due = self._look()
         finally:
             world.at(None)
             world.clock.release()
         world.save()
+
+    def settle_to_read(self) -> None:
+        """As :meth:`settle`, but it looks for what is due only where something changed since the last look.
+
+        Looking costs as much as there are contracts, and most calls of a crowd are reads.
+        """
+        if self._looked_at == self.world.changes and (self._next_at is None or self._next_at > self.world.now):
+            return
+        self.settle()
+
+    def _look(self) -> Due | None:
+        due = self.next_due()
+        self._looked_at, self._next_at = self.world.changes, None if due is None else due.at
+        return due
 
     async def advance(self, seconds: float) -> None:
         """Let emulated time pass at once, with all boots and stops in it. Raises ValueError for a negative time."""
@@ -142,7 +162,7 @@ class Engine:
         for contract in self.world.live:
             self.life.destroy(contract)
         for volume in self.world.open_volumes:
-            volume.deleted_at = self.world.now
+            self.world.delete_volume(volume)
         self.world.note("data deleted for lack of credit")
 
     def wake(self) -> None:

@@ -6,6 +6,7 @@ from remote_gpu_trainer.emulator.boot import pull_message
 from remote_gpu_trainer.emulator.contracts import GPU_BILLED, Contract, Phase, status_of
 from remote_gpu_trainer.emulator.money import HOURS_PER_MONTH
 from remote_gpu_trainer.emulator.search import machine_fields, prices
+from remote_gpu_trainer.emulator.transfers import size_of
 from remote_gpu_trainer.emulator.world import World
 
 PORTS_LATE_S = 2.0
@@ -64,7 +65,7 @@ def instance_row(world: World, contract: Contract) -> dict[str, Any]:
         "end_date": contract.end_date,
         "uptime_mins": max(0.0, now - (contract.running_since or now)) / 60 if running else None,
         "is_bid": contract.is_bid,
-        "min_bid": world.floor.least_bid(machine, contract.num_gpus, [c for c in world.live if c.id != contract.id])
+        "min_bid": world.floor.least_bid(machine, contract.num_gpus, _others_beside(world, contract), contract.gpu_ids)
         or machine.floor_per_gpu * contract.num_gpus,
         "rentable": machine.online,
         "rented": True,
@@ -94,7 +95,7 @@ def instance_row(world: World, contract: Contract) -> dict[str, Any]:
         "time_remaining": "",
         "time_remaining_isbid": "",
         "country_code": machine.geolocation[-2:],
-        "volume_info": contract.volumes,
+        "volume_info": [_volume_info(world, held) for held in contract.volumes],
         "duration": max(0.0, contract.end_date - now),
     }
     return (
@@ -104,6 +105,16 @@ def instance_row(world: World, contract: Contract) -> dict[str, Any]:
         | {"search": priced["search"]}
         | _where(world, contract)
     )
+
+
+def _others_beside(world: World, contract: Contract) -> list[Contract]:
+    return [c for c in world.contracts.values() if c.machine_id == contract.machine_id and c.id != contract.id]
+
+
+def _volume_info(world: World, held: dict[str, Any]) -> dict[str, Any]:
+    """GB in all and GB left, as the CLI shows them beside the volume's id."""
+    used = size_of(world.volume_folder(held["id"])) / 1e9
+    return held | {"total_space": held["size"], "avail_space": max(0.0, held["size"] - used)}
 
 
 def shown_message(contract: Contract, now: float) -> str | None:

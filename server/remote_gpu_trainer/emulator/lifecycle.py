@@ -187,6 +187,11 @@ class Lifecycle:
 
     # Hosts
 
+    def hosts_step(self) -> None:
+        """Let hosts go and return by themselves."""
+        for machine in self.world.outages.step(self.world.now, lively=self.world.quirks.on("lively-market")):
+            (self.vanish if machine.online else self.come_back)(machine)
+
     def vanish(self, machine: Machine) -> None:
         """A host drops off the network: its boxes are gone from sight and nothing bills."""
         machine.online = False
@@ -200,6 +205,7 @@ class Lifecycle:
     def come_back(self, machine: Machine) -> None:
         """A host returns: what ran boots again, what was stopped is stopped."""
         machine.online = True
+        self.world.outages.back_at.pop(machine.id, None)
         for contract in [c for c in self.world.live if c.machine_id == machine.id and c.phase is Phase.OFFLINE]:
             before = Phase(contract.resume_phase or Phase.STOPPED)
             if contract.intended == "running" and (before in UP or before is Phase.WAITING):

@@ -30,6 +30,8 @@ class Ledger:
     kind: str = "instance"
     label: str | None = None
     lines: dict[tuple[int, str], Line] = field(default_factory=lambda: defaultdict[tuple[int, str], Line](Line))
+    amount: int = 0
+    """Sum of all lines, kept beside them: a balance is asked far more often than its parts."""
 
     def add(self, moment: float, kind: str, amount: int, quantity: float, rate: int) -> None:
         """Book a cost on the day of ``moment``. A negative amount is a mistake of ours: ValueError."""
@@ -37,12 +39,15 @@ class Ledger:
             raise ValueError(f"the meter never runs back: {kind} {amount} pico, quantity {quantity}")
         line = self.lines[int(moment // DAY_S), kind]
         line.amount += amount
+        self.amount += amount
         line.quantity += quantity
         line.rate = rate
 
     def total(self, kind: str | None = None) -> int:
         """Picodollars so far, of one kind or of all."""
-        return sum(line.amount for (_, k), line in self.lines.items() if kind in (None, k))
+        if kind is None:
+            return self.amount
+        return sum(line.amount for (_, k), line in self.lines.items() if kind == k)
 
     def quantity(self, kind: str) -> float:
         """Seconds or bytes of one kind."""
@@ -59,6 +64,7 @@ class Ledger:
         ledger = cls(blob["contract_id"], blob["kind"], blob["label"])
         for day, kind, amount, quantity, rate in blob["lines"]:
             ledger.lines[day, kind] = Line(amount, quantity, rate)
+            ledger.amount += amount
         return ledger
 
 

@@ -11,7 +11,7 @@ def pico(usd: float) -> int:
     return round(usd * PICO)
 
 
-def usd(amount: int) -> float:
+def usd(amount: float) -> float:
     """USD of an amount in picodollars."""
     return amount / PICO
 

@@ -40,7 +40,7 @@ ALL = (
         "The machine-level rsync of a stopped instance fails with Unknown module, as some report.",
         default=False,
     ),
-    Quirk("lively-market", "Strangers rent, bid and leave."),
+    Quirk("lively-market", "Strangers rent, bid and leave; hosts drop off the network and mostly return."),
 )
 NAMES = frozenset(quirk.name for quirk in ALL)
 

@@ -1,9 +1,11 @@
 """Offers as the search shows them: every field of the platform's answer, priced for one rental type and disk size."""
 
+from collections import defaultdict
 from collections.abc import Mapping
 from typing import Any
 
 from remote_gpu_trainer.emulator.book import Machine, Offer
+from remote_gpu_trainer.emulator.contracts import Contract
 from remote_gpu_trainer.emulator.filters import BadQuery, as_filters, matches, ordered
 from remote_gpu_trainer.emulator.money import HOURS_PER_MONTH
 from remote_gpu_trainer.emulator.world import World
@@ -96,9 +98,9 @@ def prices(gpu_usd_per_hour: float, storage_cost: float, disk_gb: float) -> dict
     return {"dph_base": gpu_usd_per_hour, "dph_total": total, "storage_total_cost": disk, "search": block}
 
 
-def offer_row(world: World, offer: Offer, kind: str, storage_gb: float) -> dict[str, Any]:
-    """One offer as JSON. ``kind`` is on-demand, bid or reserved."""
-    machine, size, now, contracts = offer.machine, offer.num_gpus, world.now, world.live
+def offer_row(world: World, offer: Offer, kind: str, storage_gb: float, contracts: list[Contract]) -> dict[str, Any]:
+    """One offer as JSON. ``kind`` is on-demand, bid or reserved; ``contracts`` are the live ones on its machine."""
+    machine, size, now = offer.machine, offer.num_gpus, world.now
     least_bid = world.floor.least_bid(machine, size, contracts)
     gpus = world.floor.pick_gpus(machine, size, None, contracts)
     listed = machine.online and machine.listed_until > now
@@ -128,7 +130,7 @@ def offer_row(world: World, offer: Offer, kind: str, storage_gb: float) -> dict[
         "min_bid": floor_bid,
         "is_bid": kind == "bid",
         "rentable": rentable,
-        "rented": any(c.machine_id == machine.id for c in contracts),
+        "rented": bool(contracts),
         "reliability": machine.reliability,
         "reliability_mult": machine.reliability,
         "expected_reliability": machine.reliability,
@@ -169,7 +171,13 @@ def search(world: World, query: Mapping[str, Any]) -> list[dict[str, Any]]:
         int(_number(query, "limit", DEFAULT_LIMIT)),
     )
     filters = as_filters({field: value for field, value in query.items() if field not in _CONTROLS})
-    rows = [_findable(offer_row(world, offer, kind, storage)) for offer in world.book.offers.values()]
+    rented: dict[int, list[Contract]] = defaultdict(list)
+    for contract in world.live:
+        rented[contract.machine_id].append(contract)
+    rows = [
+        _findable(offer_row(world, offer, kind, storage, rented[offer.machine.id]))
+        for offer in world.book.offers.values()
+    ]
     known = frozenset(rows[0])
     found = [row for row in rows if matches(row, filters, known)]
     found = ordered(found, [*read_order(query.get("order")), ("id", "asc")], known)

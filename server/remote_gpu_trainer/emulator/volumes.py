@@ -28,6 +28,11 @@ class Volume:
         """All fields as JSON values."""
         return asdict(self)
 
+    def held_at(self, mount_path: str) -> dict[str, Any]:
+        """How an instance tells that it holds this volume, by the names that the official CLI reads (1.9.1)."""
+        size = self.disk_gb
+        return {"id": self.id, "volume_id": self.id, "label": self.name, "size": size, "mount_path": mount_path}
+
 
 def accrue(meter: Meter, volume: Volume, now: float) -> None:
     """Book a volume's disk until ``now``, or until it was deleted."""

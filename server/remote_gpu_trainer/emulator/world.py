@@ -2,6 +2,7 @@
 
 import hashlib
 import secrets
+import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from remote_gpu_trainer.emulator.contracts import Contract, Phase
 from remote_gpu_trainer.emulator.faults import Faults
 from remote_gpu_trainer.emulator.limits import Limits
 from remote_gpu_trainer.emulator.meter import Ledger, Meter, burn_rate, disk_rate
+from remote_gpu_trainer.emulator.outages import Outages
 from remote_gpu_trainer.emulator.quirks import Quirks
 from remote_gpu_trainer.emulator.store import Store
 from remote_gpu_trainer.emulator.volumes import Volume, accrue
@@ -67,6 +69,7 @@ class World:
         self.clock = Clock(setup.speed, float(meta.get("now", opened_at)))
         self.book = draw_book(self.seed, opened_at, int(meta.get("offers", setup.offers)))
         self.floor = Floor(self.book, self.seed)
+        self.outages = Outages(self.book, self.seed)
         self.meter = Meter()
         self.quirks = Quirks(meta.get("quirks"))
         self.faults = Faults()
@@ -84,6 +87,8 @@ class World:
         self.next_contract = int(meta.get("next_contract", 20_000_000 + self.seed % 1000 * 100))
         self.control_token = str(meta.get("control_token", secrets.token_urlsafe(24)))
         self.url = ""
+        self.changes = 0
+        """Grows with everything that may move the next event: see ``Engine.settle_to_read``."""
         self._moment: float | None = None
         self._dirty: set[int] = set()
         self._seen_bytes: dict[int, list[int]] = {}
@@ -104,11 +109,14 @@ class World:
             ledger = Ledger.from_json(blob)
             self.meter.ledgers[ledger.contract_id] = ledger
         for blob in self.store.read("volume").values():
-            self.volumes[blob["id"]] = Volume(**blob)
+            volume = self.volumes[blob["id"]] = Volume(**blob)
+            if volume.deleted_at is None:
+                self.add_volume(volume)
         for blob in self.store.read("template").values():
             self.templates[blob["id"]] = blob
         for blob in meta.get("strangers", []):
             self.floor.strangers[blob["id"]] = Stranger(**blob)
+        self.outages.back_at = {int(machine_id): at for machine_id, at in meta.get("outages", {}).items()}
         for machine_id, state in meta.get("machines", {}).items():
             machine = self.book.machines[int(machine_id)]
             machine.online, machine.cached_images = state["online"], set(state["cached"])
@@ -140,6 +148,7 @@ class World:
         """Book a contract's time until now and mark it as changed. Call it before its phase or price changes."""
         self.meter.accrue(contract, self.now)
         self._dirty.add(contract.id)
+        self.changes += 1
 
     def note(self, what: str, contract: Contract | None = None) -> None:
         """Record an event for the control surface."""
@@ -190,6 +199,22 @@ class World:
         folder.mkdir(parents=True, exist_ok=True)
         return folder
 
+    def volume_folder(self, volume_id: int) -> Path:
+        """The folder that holds a volume's files, whichever instances it is mounted in."""
+        return self.setup.folder / "volumes" / str(volume_id)
+
+    def add_volume(self, volume: Volume) -> None:
+        """Begin a volume's bill, with an empty folder."""
+        self.volumes[volume.id] = volume
+        self.volume_folder(volume.id).mkdir(parents=True, exist_ok=True)
+
+    def delete_volume(self, volume: Volume) -> None:
+        """End a volume's bill and remove its files."""
+        self.accrue_volumes()
+        volume.deleted_at = self.now
+        folder = self.volume_folder(volume.id)
+        self.fleet.background(lambda: shutil.rmtree(folder))
+
     def box_order(self, contract: Contract) -> BoxOrder:
         """What the contract's box is made from."""
         machine = self.machine_of(contract)
@@ -217,6 +242,7 @@ class World:
             hostname=dict(contract.env).get("-h", hashlib.sha256(str(contract.id).encode()).hexdigest()[:12]),
             isolation=self.setup.isolation,
             ssh=self.setup.ssh,
+            mounts=tuple((self.volume_folder(held["id"]), held["mount_path"]) for held in contract.volumes),
         )
 
     def forget(self, kind: str, ident: str) -> None:
@@ -225,6 +251,7 @@ class World:
 
     def save(self, *, everything: bool = False) -> None:
         """Write what changed to disk; done when it returns."""
+        self.changes += 1
         ids = list(self.contracts) if everything else [i for i in self._dirty if i in self.contracts]
         self._dirty.clear()
         meta = {
@@ -236,6 +263,7 @@ class World:
             "next_contract": self.next_contract,
             "control_token": self.control_token,
             "strangers": [s.to_json() for s in self.floor.strangers.values()],
+            "outages": self.outages.back_at,
             "machines": {
                 str(m.id): {"online": m.online, "cached": sorted(m.cached_images)}
                 for m in self.book.machines.values()

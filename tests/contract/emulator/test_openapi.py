@@ -1,12 +1,14 @@
 """Answers against the platform's OpenAPI file, where one is given: documented statuses, and bodies that fit."""
 
 import json
+import re
 from typing import Any, cast
 
 import httpx
 import jsonschema
 import pytest
 
+from remote_gpu_trainer.emulator.http.app import ENDPOINTS
 from tests.contract.emulator import openapi_file
 from tests.unit.emulator.renter import PUBLIC_KEY, Renter
 
@@ -178,3 +180,14 @@ def test_every_field_of_the_files_example_offer_is_there_and_of_its_type(spec: J
                 continue
             same = any(isinstance(value, kind) and isinstance(offer[name], kind) for kind in kinds)
             assert same, (name, value, offer[name])
+
+
+def test_every_endpoint_wants_the_interval_that_the_file_names(spec: Json) -> None:
+    told: dict[tuple[str, str], float] = {}
+    for method, where in openapi_file.operations(spec):
+        refused = spec["paths"][where][method.lower()]["responses"].get("429")
+        if found := re.search(r"endpoint threshold=(\d+(?:\.\d+)?)", json.dumps(refused)):
+            told[method, where] = float(found[1])
+    served = {(e.method, e.path): e.threshold_s for e in ENDPOINTS}
+    assert len(told) >= 30
+    assert {way: served[way] for way in told} == told

@@ -1,6 +1,9 @@
 """The official Python SDK lives a renter's life here, in a process that knows only an address and a key."""
 
 import json
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 from tests.contract.emulator.cli import Cli
@@ -9,22 +12,34 @@ LIFE = """
 import json, os, sys
 from vastai import VastAI
 sdk = VastAI(api_key=os.environ["VAST_API_KEY"], server_url=os.environ["VAST_URL"])
-step, *rest = sys.argv[1:]
-answer = getattr(sdk, step)(*json.loads(rest[0]), **json.loads(rest[1]))
-print("ANSWER" + json.dumps(answer))
+for step, words, named in json.loads(sys.argv[1]):
+    print("ANSWER" + json.dumps(getattr(sdk, step)(*words, **named)))
 """
+QUERY = "gpu_name=RTX_4090 num_gpus=1 verified=true rentable=true direct_port_count>=2 duration>50"
+
+
+def ask_all(cli: Cli, *steps: tuple[str, list[Any], dict[str, Any]]) -> list[Any]:
+    """Call methods of the SDK one after another in one process; their answers."""
+    done = subprocess.run(
+        [sys.executable, "-c", LIFE, json.dumps(steps)],
+        env=cli.env,
+        capture_output=True,
+        text=True,
+        timeout=40,
+        check=False,
+    )
+    answers = [json.loads(line.removeprefix("ANSWER")) for line in done.stdout.splitlines() if line[:6] == "ANSWER"]
+    assert len(answers) == len(steps), done.stderr
+    return answers
 
 
 def ask(cli: Cli, step: str, *words: Any, **named: Any) -> Any:
     """Call one method of the SDK."""
-    said = cli.preloaded.run([step, json.dumps(words), json.dumps(named)], source=LIFE)
-    assert "ANSWER" in said.out, said.err
-    return json.loads(said.out.split("ANSWER", 1)[1])
+    return ask_all(cli, (step, [*words], named))[0]
 
 
 def test_a_rental_by_the_sdk_is_found_shown_stopped_started_and_destroyed(cli: Cli) -> None:
-    query = "gpu_name=RTX_4090 num_gpus=1 verified=true rentable=true direct_port_count>=2 duration>50"
-    offers = ask(cli, "search_offers", query=query, order="dph_total")
+    offers = ask(cli, "search_offers", query=QUERY, order="dph_total")
     assert [offer["dph_total"] for offer in offers] == sorted(offer["dph_total"] for offer in offers)
     made = ask(cli, "create_instance", offers[0]["id"], image="ubuntu:22.04", disk=10, label="by-sdk")
     contract = made["new_contract"]
@@ -38,3 +53,58 @@ def test_a_rental_by_the_sdk_is_found_shown_stopped_started_and_destroyed(cli: C
     assert ask(cli, "label_instance", contract, "renamed")["success"] is True
     assert ask(cli, "destroy_instance", contract)["success"] is True
     assert cli.renter.look(f"/instances/{contract}")["phase"] == "destroyed"
+
+
+def test_the_sdk_rebids_reads_logs_and_runs_a_command(cli: Cli) -> None:
+    offer = ask(cli, "search_offers", query=QUERY, type="bid", order="dph_total")[0]
+    price = round(offer["min_bid"] * 1.5, 4)
+    made = ask(
+        cli, "create_instance", offer["id"], image="ubuntu:22.04", disk=10, bid_price=price, onstart_cmd="echo begun"
+    )
+    contract = made["new_contract"]
+    cli.renter.wait(120)
+    before, bid, after, log, daemon, stopped, listed = ask_all(
+        cli,
+        ("show_instance", [contract], {}),
+        ("change_bid", [contract], {"price": price + 0.1}),
+        ("show_instance", [contract], {}),
+        ("logs", [contract], {"tail": "10"}),
+        ("logs", [contract], {"daemon_logs": True, "filter": "success"}),
+        ("stop_instance", [contract], {}),
+        ("execute", [contract, "ls -1 /root"], {}),
+    )
+    assert (before["is_bid"], before["dph_base"], bid["success"]) == (True, price, True)
+    assert after["dph_base"] == round(price + 0.1, 4)
+    assert log == "begun\n"
+    assert daemon.endswith("success, running ubuntu_22.04/ssh\n")
+    assert stopped["success"] is True
+    assert "onstart.sh" in listed.split()
+
+
+def test_the_sdk_rents_volumes_and_copies(cli: Cli) -> None:
+    (ask_,) = ask(cli, "search_volumes", query="disk_space>100", order="storage_cost", limit=1)
+    made = ask(cli, "create_volume", ask_["id"], size=20, name="by-sdk")
+    volume = made["new_contract"]
+    contract = cli.renter.rent(image="ubuntu:22.04", disk=10)
+    cli.renter.wait(120)
+    file = Path(cli.renter.look(f"/instances/{contract}")["order"]["root"], "workspace", "m.bin")
+    file.write_bytes(b"x" * 1000)
+    shown, copied, direct = ask_all(
+        cli,
+        ("show_volumes", [], {}),
+        ("copy", [f"C.{contract}:/workspace/m.bin", f"V.{volume}:/in"], {}),
+        ("copy", [f"C.{contract}:/workspace", "local:/anywhere"], {}),
+    )
+    (row,) = [row for row in shown if row["id"] == volume]
+    assert (row["label"], row["disk_space"], row["machine_id"]) == ("by-sdk", 20, ask_["machine_id"])
+    assert "initiated" in copied["msg"]
+    assert direct["src_addr"] == "127.0.0.1"
+    assert direct["src_port"] == cli.renter.show(contract)["machine_dir_ssh_port"]
+    cli.renter.wait(90)
+    assert cli.renter.show(contract)["status_msg"] == "Copy Operation Finished"
+    back = ask(cli, "copy", f"V.{volume}:/in/m.bin", f"C.{contract}:/workspace/back")
+    assert back["success"] is True
+    cli.renter.wait(90)
+    assert (file.parent / "back" / "m.bin").read_bytes() == b"x" * 1000
+    assert ask(cli, "delete_volume", volume)["success"] is True
+    assert volume not in [row["id"] for row in ask(cli, "show_volumes")]

@@ -227,8 +227,9 @@ def test_vast12_a_volume_stays_on_its_machine(tenant: Tenant) -> None:
     (ask,) = renter.api.post("/api/v0/volumes/search/", json={"machine_id": {"eq": home}}).json()["offers"]
     made = {"create_new": True, "volume_id": ask["id"], "size": 20, "mount_path": "/data"}
     first = tenant.running(scene, volume_info=made)
+    status, _ = tenant.run(tenant.login(tenant.address(first)), "echo step 9 > /data/checkpoint")
     (held,) = renter.show(first)["volume_info"]
-    assert (held["size"], held["mount_path"]) == (20, "/data")
+    assert (status, held["size"], held["mount_path"]) == (0, 20, "/data")
     linked = {"create_new": False, "volume_id": held["volume_id"], "mount_path": "/data"}
     renter.destroy(first)
     (kept,) = renter.api.get("/api/v0/volumes/").json()["volumes"]
@@ -237,7 +238,8 @@ def test_vast12_a_volume_stays_on_its_machine(tenant: Tenant) -> None:
     refused = renter.api.put(f"/api/v0/asks/{for_rent[0]['id']}/", json=scene["order"] | {"volume_info": linked})
     assert refused.status_code == 400
     assert f"is on machine {home}" in refused.json()["msg"]
-    again = tenant.running(scene, volume_info=linked)
+    again = tenant.running(scene, volume_info=linked | {"mount_path": "/kept"})
+    assert tenant.run(tenant.login(tenant.address(again)), "cat /kept/checkpoint") == (0, "step 9\n")
     assert renter.show(again)["volume_info"][0]["volume_id"] == held["volume_id"]
     busy = renter.api.request("DELETE", "/api/v0/volumes/", json={"id": held["volume_id"]})
     assert busy.status_code == 400

@@ -34,6 +34,18 @@ def test_a_create_beyond_the_limits_is_refused_and_rents_nothing(
     assert renter.look("/instances")["instances"] == []
 
 
+@pytest.mark.parametrize("place", ["/", "/root", "/etc/x", "/usr", "data", "", "/a/../etc", "/a:b", 7, None])
+def test_a_volume_is_not_mounted_over_the_system(renter: Renter, place: Any) -> None:
+    offer = renter.offer()
+    ask = renter.api.post("/api/v0/volumes/search/", json={"machine_id": {"eq": offer["machine_id"]}}).json()["offers"][
+        0
+    ]
+    wish = {"create_new": True, "volume_id": ask["id"], "size": 20, "mount_path": place}
+    answer = renter.create(offer, volume_info=wish)
+    assert (answer.status_code, answer.json()["error"]) == (400, "invalid_args")
+    assert renter.api.get("/api/v0/volumes/").json()["volumes"] == []
+
+
 def test_an_offer_that_is_gone_is_404_with_its_code(renter: Renter) -> None:
     answer = renter.create({"id": 424_242})
     assert answer.status_code == 404

@@ -1,5 +1,6 @@
 """Garbage in: an answer in the platform's form or a closed connection, and it goes on serving."""
 
+import contextlib
 import json
 import socket
 from typing import Any
@@ -80,6 +81,7 @@ def test_unknown_paths_are_404_and_wrong_methods_405_in_the_platforms_form(rente
         assert (answer.status_code, answer.json()["success"]) == (404, False)
     wrong = renter.api.patch("/api/v0/bundles/")
     assert (wrong.status_code, wrong.headers["allow"]) == (405, "GET, POST")
+    assert wrong.json()["error"] == "method_not_allowed"
 
 
 def test_the_control_surface_wants_its_own_token(renter: Renter) -> None:
@@ -89,6 +91,82 @@ def test_the_control_surface_wants_its_own_token(renter: Renter) -> None:
     assert renter.control.post("/clock", content=b"{").status_code == 400
     assert renter.control.post("/clock", json={"advance_s": -1}).status_code == 400
     assert renter.control.post("/instances/1/preempt", json={}).status_code == 409
+
+
+@pytest.fixture
+def address(renter: Renter) -> tuple[str, int]:
+    url = httpx.URL(renter.ready.url)
+    return url.host, url.port or 0
+
+
+def raw(address: tuple[str, int], request: bytes) -> bytes:
+    """All that comes back before the connection closes or falls silent."""
+    with socket.create_connection(address, 5) as line:
+        line.settimeout(2)
+        line.sendall(request)
+        got = b""
+        with contextlib.suppress(TimeoutError, ConnectionError):
+            while data := line.recv(65_536):
+                got += data
+                if b"\r\n\r\n" in got and got.endswith((b"}", b">")):
+                    break
+        return got
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "/api/v0/../../etc/passwd",
+        "/%2e%2e/%2e%2e/%2e%2e/etc/passwd",
+        "//etc/passwd",
+        "/vast.ai/instance_logs/..%2f..%2femulator.sqlite3",
+        "/vast.ai/instance_logs/../../emulator.sqlite3",
+        "/api/v0/instances/..%2fusers%2fcurrent/",
+        "/_emulator/../etc/passwd",
+        "/_emulator/instances/1%2f..%2f..%2fstate",
+        "http://elsewhere/etc/passwd",
+        "/api/v0/instances/" + "9" * 8_000 + "/",
+        "/\x00",
+        "*",
+    ],
+)
+def test_a_path_that_wants_out_finds_nothing(renter: Renter, address: tuple[str, int], target: str) -> None:
+    key = f"Host: x\r\nAuthorization: Bearer {renter.ready.api_key}\r\n\r\n"
+    got = raw(address, f"GET {target} HTTP/1.1\r\n{key}".encode())
+    status = int(got.split(b" ", 2)[1]) if got else 404
+    assert status in (400, 403) or b'"success":false' in got or got.endswith(b'{"instances": null}'), got[:200]
+    assert b"SQLite" not in got
+    assert b"root:" not in got
+    assert renter.api.get("/api/v0/users/current").status_code == 200
+
+
+def test_headers_without_end_are_refused(renter: Renter, address: tuple[str, int]) -> None:
+    got = raw(address, b"GET / HTTP/1.1\r\nHost: x\r\nX-Long: " + b"a" * 200_000)
+    assert got == b"" or got.startswith(b"HTTP/1.1 4")
+    assert renter.api.get("/api/v0/users/current").status_code == 200
+
+
+def test_two_hundred_clients_that_never_finish_do_not_stop_it(renter: Renter, address: tuple[str, int]) -> None:
+    head = b"POST /api/v0/bundles/ HTTP/1.1\r\nHost: x\r\nContent-Le"
+    key = f"Authorization: Bearer {renter.ready.api_key}".encode()
+    body = b"PUT /api/v0/asks/1/ HTTP/1.1\r\nHost: x\r\n" + key + b"\r\nContent-Length: 5000\r\n\r\n{"
+    with contextlib.ExitStack() as lines:
+        slow = [lines.enter_context(socket.create_connection(address, 5)) for _ in range(200)]
+        for start in (head, body):
+            for line in slow[::2] if start is head else slow[1::2]:
+                line.sendall(start)
+        for line in slow:
+            line.sendall(b"x")  # one more byte, as such a client would
+        assert renter.search(limit=1)
+        assert renter.create(renter.offer()).status_code == 200
+
+
+def test_a_body_that_says_to_be_endless_is_cut_off(renter: Renter, address: tuple[str, int]) -> None:
+    key = f"Authorization: Bearer {renter.ready.api_key}".encode()
+    head = b"POST /api/v0/bundles/ HTTP/1.1\r\nHost: x\r\n" + key + b"\r\nTransfer-Encoding: chunked\r\n\r\n"
+    got = raw(address, head + b"10000\r\n" + b" " * 0x10000 + b"\r\n" + (b"10000\r\n" + b" " * 0x10000 + b"\r\n") * 20)
+    assert got == b"" or got.startswith(b"HTTP/1.1 400")
+    assert renter.api.get("/api/v0/users/current").status_code == 200
 
 
 def test_raw_noise_and_a_client_that_never_finishes_do_not_stop_it(renter: Renter) -> None:

@@ -110,6 +110,19 @@ def test_a_raised_bid_wins_the_gpu_back(renter: Renter) -> None:
     assert renter.show(contract)["dph_base"] == pytest.approx(price + 0.1)
 
 
+def test_the_least_bid_of_an_instance_is_that_of_its_own_gpu_and_a_bid_without_a_price_takes_it(renter: Renter) -> None:
+    contract = renter.running(renter.bid())
+    assert renter.show(contract)["min_bid"] == pytest.approx(renter.offer(type="bid")["min_bid"])
+    renter.do(f"/instances/{contract}/preempt", over_usd=0.05)
+    row = renter.show(contract)
+    assert row["min_bid"] == pytest.approx((row["dph_base"] + 0.05) * 1.02)
+    assert renter.offer(type="bid")["min_bid"] < row["min_bid"]  # others of the machine are free
+    renter.api.put(f"/api/v0/instances/bid_price/{contract}/", json={"client_id": "me"})
+    renter.wait(60)
+    assert renter.words(contract)[0] == "running"
+    assert renter.show(contract)["dph_base"] == pytest.approx(row["min_bid"])
+
+
 def test_the_price_of_an_on_demand_rental_cannot_be_changed(renter: Renter) -> None:
     contract = renter.rent()
     answer = renter.api.put(f"/api/v0/instances/bid_price/{contract}/", json={"client_id": "me", "price": 1})

@@ -1,6 +1,7 @@
 """What it costs: charges add up to the meter to the cent, the balance runs out, volumes outlive instances."""
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -35,6 +36,17 @@ def test_charges_add_up_to_the_meter_over_days_and_kinds(renter: Renter) -> None
         assert sum(item["amount"] for item in row["items"]) == pytest.approx(row["amount"], abs=1e-9)
     user = renter.api.get("/api/v0/users/current").json()
     assert user["balance"] == pytest.approx(100 - meter["total_usd"], abs=0.005)
+
+
+def test_what_a_charge_says_of_hours_and_price_multiplies_to_its_amount_after_a_rebid_too(renter: Renter) -> None:
+    contract = renter.running(renter.bid())
+    renter.wait(3 * 3600)
+    renter.api.put(f"/api/v0/instances/bid_price/{contract}/", json={"client_id": "me", "price": 0.9})
+    renter.wait(2 * 3600)
+    (row,) = charges(renter)["results"]
+    for item in row["items"]:
+        hours, price = re.findall(r"[\d.]+", item["description"])
+        assert float(hours) * float(price) == pytest.approx(item["amount"], rel=1e-3)
 
 
 def test_charges_of_single_days_add_up_to_those_of_all_days(renter: Renter) -> None:

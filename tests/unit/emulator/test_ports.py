@@ -83,6 +83,31 @@ def test_a_copy_between_instances_tells_late_and_bills_both_sides(renter: Renter
     assert renter.cost(one)["sent_bytes"] == renter.cost(two)["received_bytes"] == 10_000
 
 
+def test_a_copy_reaches_a_volume_by_its_id_and_where_it_is_mounted(renter: Renter) -> None:
+    offer = renter.offer()
+    ask = renter.api.post("/api/v0/volumes/search/", json={"machine_id": {"eq": offer["machine_id"]}}).json()["offers"][
+        0
+    ]
+    wish = {"create_new": True, "volume_id": ask["id"], "size": 20, "mount_path": "/data"}
+    contract = renter.running(renter.rent(offer, volume_info=wish))
+    (held,) = renter.show(contract)["volume_info"]
+    (root(renter, contract) / "a.bin").write_bytes(b"x" * 10_000)
+    body = {"src_id": f"C.{contract}", "dst_id": f"V.{held['id']}", "src_path": "/workspace/a.bin", "dst_path": "/in"}
+    assert renter.api.put("/api/v0/commands/copy_direct/", json=body).json()["success"] is True
+    renter.wait(60)
+    assert held["avail_space"] - renter.show(contract)["volume_info"][0]["avail_space"] == pytest.approx(1e-5)
+    back = {"src_id": str(contract), "dst_id": str(contract), "src_path": "/data/in/", "dst_path": "/workspace/out"}
+    renter.api.put("/api/v0/commands/copy_direct/", json=back)
+    renter.wait(60)
+    assert (root(renter, contract) / "out" / "a.bin").read_bytes() == b"x" * 10_000
+    gone = renter.api.put("/api/v0/commands/copy_direct/", json=body | {"dst_id": "V.1"})
+    assert (gone.status_code, gone.json()["msg"]) == (400, "Invalid dst_id.")
+    renter.destroy(contract)
+    renter.api.request("DELETE", "/api/v0/volumes/", json={"id": held["id"]})
+    renter.wait(1)
+    assert not (root(renter, contract).parents[3] / "volumes" / str(held["id"])).exists()
+
+
 @pytest.mark.parametrize("path", ["/../../../etc", "/workspace/../../../../etc/passwd", "/nothing/here"])
 def test_a_copy_never_leaves_the_instances(renter: Renter, path: str) -> None:
     one, two = renter.rent(), renter.rent()

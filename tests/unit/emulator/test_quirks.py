@@ -1,5 +1,6 @@
 """Every quirk, on as it is by default, and off."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -146,3 +147,34 @@ def test_strangers_come_and_go_in_a_lively_market_and_not_in_a_quiet_one(odd: Re
     off(odd, "lively-market")
     odd.wait(500 * 3600)
     assert odd.look("/strangers")["strangers"] == []
+
+
+def test_hosts_go_and_mostly_return_by_themselves_the_unreliable_ones_more(odd: Renter) -> None:
+    reliability = {row["machine_id"]: row["reliability2"] for row in odd.search(limit=500)}
+    fallen: set[int] = set()
+    returned: set[int] = set()
+    for _ in range(60):
+        odd.wait(4 * 3600)
+        away = set(odd.look("/state")["offline_machines"])
+        returned |= fallen - away
+        fallen |= away
+    assert len(returned) > len(fallen - returned) > 0
+    mean = sum(reliability.values()) / len(reliability)
+    assert sum(reliability[machine] for machine in fallen) / len(fallen) < mean
+
+
+def test_an_instance_of_a_host_that_went_by_itself_is_offline_and_boots_again(odd: Renter) -> None:
+    for row in odd.search(reliability2={"lt": 0.95}, num_gpus={"eq": 1}, rentable={"eq": True}):
+        odd.rent(row, image="ubuntu", disk=8)
+    seen: dict[int, list[str]] = {}
+    for _ in range(40):
+        odd.wait(2 * 3600)
+        for held in odd.look("/instances")["instances"]:
+            seen.setdefault(held["id"], []).append(held["phase"])
+    histories = [" ".join(phases) for phases in seen.values()]
+    assert any(re.search("running (offline )+running", history) for history in histories), histories
+
+
+def test_a_quiet_market_loses_no_host(renter: Renter) -> None:
+    renter.wait(2000 * 3600)
+    assert renter.look("/state")["offline_machines"] == []

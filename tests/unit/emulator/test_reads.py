@@ -79,6 +79,25 @@ def test_a_log_appears_late_under_its_url(renter: Renter) -> None:
     assert f"start container C.{contract}" in text
 
 
+def filtered(renter: Renter, contract: int, pattern: str) -> str:
+    asked = {"daemon_logs": "true", "filter": pattern}
+    url = renter.api.put(f"/api/v0/instances/request_logs/{contract}/", json=asked).json()["result_url"]
+    renter.wait(2)
+    return httpx.get(url, trust_env=False).text
+
+
+def test_a_log_filter_is_a_grep_and_a_hostile_one_costs_nothing(renter: Renter) -> None:
+    image = "a" * 900
+    contract = renter.running(renter.rent(image=image))
+    both = filtered(renter, contract, "^[[]")
+    assert both.count("start container") == 2
+    assert filtered(renter, contract, "success.*ssh$") == both.splitlines()[1] + "\n"
+    assert filtered(renter, contract, "[") == both  # broken as a pattern, so it is plain text
+    assert filtered(renter, contract, "nothing of it") == ""
+    for hostile in ("a*a*a*a*b$", "(a+)+$", r"\(a*\)*\(a*\)*\1b", r"\(a\{1,30000\}\)\{1,30000\}", "\0"):
+        assert filtered(renter, contract, hostile) == ""
+
+
 def test_a_command_runs_on_a_stopped_box_and_not_on_a_running_one(renter: Renter) -> None:
     contract = renter.running(renter.rent())
     refused = renter.api.put(f"/api/v0/instances/command/{contract}/", json={"command": "ls /workspace"})

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from remote_gpu_trainer.emulator.__main__ import main
+from remote_gpu_trainer.emulator.__main__ import announce, main
+from remote_gpu_trainer.emulator.box.isolation import prospect
 from remote_gpu_trainer.emulator.server import listen
 from remote_gpu_trainer.emulator.service import Ready
 from tests.unit.emulator.renter import Renter
@@ -63,6 +64,26 @@ def test_the_clock_goes_on_where_it_stood(tmp_path: Path) -> None:
         then = person.look("/state")["now"]
     with started(tmp_path) as (_, ready), Renter(ready) as person:
         assert person.look("/state")["now"] >= then
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--ssh", "paramiko", "--isolation", "none"), "none (as asked): plain folders"),
+        (("--ssh", "paramiko"), prospect("auto")),
+        (("--ssh", "none"), "no boxes"),
+    ],
+)
+def test_how_boxes_are_kept_apart_is_said_at_the_start(tmp_path: Path, words: tuple[str, ...], said: str) -> None:
+    with started(tmp_path, *words) as (_, ready):
+        assert ready.isolation.startswith(said)
+
+
+def test_a_person_is_told_the_same_in_sentences(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    announce(Ready("http://x", "key", 1, "http://x/_emulator", "token", "bubblewrap: own"), tmp_path, as_json=False)
+    told = capsys.readouterr().out
+    assert "export VAST_URL=http://x\n  export VAST_API_KEY=key\n" in told
+    assert "Boxes are kept apart by: bubblewrap: own\n" in told
 
 
 def test_an_address_beyond_loopback_is_refused() -> None:

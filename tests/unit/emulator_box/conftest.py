@@ -117,6 +117,7 @@ def make_bench(tmp_path: Path) -> Iterator[MakeBench]:
         disk_bytes: int = 1 << 30,
         env: dict[str, str] | None = None,
         ssh: Literal["paramiko", "openssh"] = "paramiko",
+        mounts: tuple[tuple[Path, str], ...] = (),
     ) -> Bench:
         number = 41 + len(made)
         spec = BoxSpec(
@@ -133,6 +134,7 @@ def make_bench(tmp_path: Path) -> Iterator[MakeBench]:
             hostname="a1b2c3",
             isolation=isolation,
             ssh=ssh,
+            mounts=mounts,
         )
         made.append(Bench(Box(spec), *new_key()))
         return made[-1]

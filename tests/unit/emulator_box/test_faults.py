@@ -1,10 +1,12 @@
 """What goes wrong with a box's line on request."""
 
 import threading
+import time
 
 import paramiko
 import pytest
 
+from remote_gpu_trainer.emulator.box.wire import PROXY_BYTES_PER_S
 from tests.unit.emulator_box.conftest import Bench, wait_until
 
 
@@ -84,3 +86,10 @@ def test_what_goes_through_the_proxy_arrives_whole_both_ways(bench: Bench) -> No
     sent = bench.box.bytes_sent
     assert sent > len(content)
     wait_until(lambda: bench.box.bytes_received > len(content), "both directions are counted")
+
+
+def test_the_proxy_is_capped_where_the_direct_line_is_not(bench: Bench) -> None:
+    size = 3_000_000
+    began = time.monotonic()
+    assert len(bench.run(f"head -c {size} /dev/zero", client=bench.connect(port=bench.box.proxy_port)).out) == size
+    assert time.monotonic() - began >= size / PROXY_BYTES_PER_S  # never faster; the direct line has no such floor

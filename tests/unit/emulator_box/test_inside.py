@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from remote_gpu_trainer.emulator.box import BoxError
 from remote_gpu_trainer.emulator.box.lent.paths import PathMap
+from remote_gpu_trainer.emulator.box.spec import Isolation
 from tests.unit.emulator_box.conftest import Bench, MakeBench, wait_until
 
 TRAINING = """
@@ -61,6 +62,7 @@ def test_nvidia_smi_tells_the_offer(bench: Bench) -> None:
         "GPU 1: RTX 4090 (UUID: GPU-",
     ]
     table = bench.run("nvidia-smi").out
+    assert {len(line) for line in table.splitlines()[1:] if line} == {79}
     assert "CUDA Version: 12.4" in table
     assert table.count("24564MiB") == 2
     wrong = bench.run("nvidia-smi --query-gpu=nonsense --format=csv")
@@ -113,6 +115,17 @@ def test_plain_folders_carry_scripts_that_name_the_boxs_paths(make_bench: MakeBe
     log = bench.box.container_log()
     assert str(bench.box.root) not in log
     assert "/workspace/.rgt/boot.sh" in log
+
+
+@pytest.mark.skipif(shutil.which("tmux") is None, reason="tmux is not installed")
+@pytest.mark.parametrize("isolation", ["auto", "none"])
+def test_boxes_do_not_share_a_tmux_server(make_bench: MakeBench, isolation: Isolation) -> None:
+    one, two = make_bench(isolation), make_bench(isolation)
+    one.start()
+    two.start()
+    assert one.run("tmux -f /dev/null new-session -d -s mine 'sleep 600'").status == 0
+    assert one.run("tmux list-sessions -F '#{session_name}'").out == "mine\n"
+    assert two.run("tmux list-sessions").status != 0
 
 
 def test_errors_of_plain_folders_name_the_boxs_paths(make_bench: MakeBench) -> None:

@@ -1,6 +1,8 @@
 """What a client meets on a box's SSH ports."""
 
 import hashlib
+import os
+import resource
 import socket
 import threading
 import uuid
@@ -183,6 +185,14 @@ def test_onstart_runs_at_every_start_and_its_output_is_the_container_log(make_be
     assert bench.box.container_log(2) == "to the log\nand errors\n"
 
 
+def test_a_boot_hook_that_fails_leaves_the_box_up_and_a_line_in_the_daemons_log(make_bench: MakeBench) -> None:
+    bench = make_bench("auto", onstart="echo half a hook >&2\nexit 3")
+    bench.start()
+    wait_until(lambda: "exit status 3" in bench.box.daemon_log(), "the host has noticed")
+    assert bench.box.container_log() == "half a hook\n"
+    assert bench.run("echo up").out == "up\n"
+
+
 def test_every_start_has_ports_of_its_own_and_the_direct_one_only_when_asked(make_bench: MakeBench) -> None:
     bench = make_bench("auto")
     bench.start(direct=False)
@@ -201,3 +211,20 @@ def test_bytes_are_counted_at_the_socket_and_over_restarts(served: Bench) -> Non
     served.stop()
     served.start()
     assert served.box.bytes_received >= received
+
+
+def test_a_box_starts_beside_a_thousand_open_files(make_bench: MakeBench) -> None:
+    soft, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if most < 2_000:
+        pytest.skip(f"this system gives a process no more than {most} files")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, 2_000), most))
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    held = [nothing, *(os.dup(nothing) for _ in range(1_050))]
+    try:
+        bench = make_bench()
+        bench.start()
+        assert bench.run("echo up").out == "up\n"
+    finally:
+        for fd in held:
+            os.close(fd)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, most))

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -23,6 +24,7 @@ HIDERS = {
     "forked twice": "( ( setsid nohup {sleep} >/dev/null 2>&1 & ) & ) ; exit 0",
     "no environment": "env -i /usr/bin/setsid /bin/{sleep} >/dev/null 2>&1 < /dev/null & exit 0",
     "deaf to signals": "trap '' HUP TERM INT; setsid sh -c \"trap '' HUP TERM INT; {sleep}\" & exit 0",
+    "tmux": "tmux -f /dev/null new-session -d 'exec {sleep}'",
     "forking on": "setsid sh -c 'while :; do (exec {sleep}) & sleep 0.01; done' >/dev/null 2>&1 & exit 0",
 }
 
@@ -43,6 +45,8 @@ def alive(token: str) -> list[int]:
 @linux
 @pytest.mark.parametrize("how", HIDERS)
 def test_a_process_does_not_survive_the_stop(served: Bench, how: str) -> None:
+    if how == "tmux" and shutil.which("tmux") is None:
+        pytest.skip("tmux is not installed")
     token = f"{600 + uuid.uuid4().int % 10**9 / 10**9:.9f}"
     channel = served.connect().get_transport().open_session()
     channel.exec_command(HIDERS[how].format(sleep=f"sleep {token}"))

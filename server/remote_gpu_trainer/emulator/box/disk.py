@@ -37,6 +37,7 @@ class Disk:
         self.root = spec.root.absolute()
         self.host = self.root.with_name(self.root.name + ".host")
         self.lent = self.host / "lent"
+        self.mounts = tuple((folder.absolute(), place) for folder, place in spec.mounts)
         self._spec = spec
         self._lock = threading.Lock()
         self._used, self._largest, self._measured_at, self._took = 0, 0, float("-inf"), 0.0
@@ -63,6 +64,19 @@ class Disk:
         for name, text in texts.items():
             if not (self.root / "etc" / name).exists():
                 (self.root / "etc" / name).write_text(text)
+
+    def link_mounts(self) -> None:
+        """Where nothing can be mounted, let links stand for it. Raises BoxError where something is in the way."""
+        for folder, place in self.mounts:
+            here = self.root / place.lstrip("/")
+            here.parent.mkdir(parents=True, exist_ok=True)
+            if here.is_symlink():
+                here.unlink()
+            elif here.is_dir() and not any(here.iterdir()):
+                here.rmdir()
+            elif here.exists():
+                raise BoxError(f"{place} holds files already, so no volume can lie there. The box was not started.")
+            here.symlink_to(folder)
 
     def write_onstart(self, text: str) -> None:
         """Put the script that runs at every start where the platform puts it, ``/root/onstart.sh``."""

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from remote_gpu_trainer.emulator.box import lent
 from remote_gpu_trainer.emulator.box.disk import SYSTEM_LINKS, Disk
-from remote_gpu_trainer.emulator.box.lent.paths import PathMap
+from remote_gpu_trainer.emulator.box.lent.paths import OWN, PathMap
 from remote_gpu_trainer.emulator.box.spec import BoxError, Isolation
 
 LENT_AT = "/opt/box"
@@ -135,18 +135,25 @@ def _bubblewrap(disk: Disk, hostname: str) -> Walls:
     prefix = [*_bubblewrap_base(disk.root), "--hostname", hostname, "--as-pid-1"]
     for source, place in _shown(disk):
         prefix += ["--ro-bind", source, place]
+    for folder, place in disk.mounts:
+        prefix += ["--bind", str(folder), place]
     return Walls(_text("bubblewrap"), LENT_AT, [*prefix, "--chdir", "/"], own_pids=True)
 
 
 def _unshare(disk: Disk, hostname: str) -> Walls:
     shown = [*((folder, folder) for folder in _system()), *_shown(disk)]
-    return Walls(_text("unshare"), LENT_AT, _unshare_command(disk.root, hostname, shown), own_pids=True)
+    command = _unshare_command(disk.root, hostname, shown, disk.mounts)
+    return Walls(_text("unshare"), LENT_AT, command, own_pids=True)
 
 
-def _unshare_command(root: Path, hostname: str, shown: list[tuple[str, str]]) -> list[str]:
+def _unshare_command(
+    root: Path, hostname: str, shown: list[tuple[str, str]], mounts: tuple[tuple[Path, str], ...] = ()
+) -> list[str]:
     spaces = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--ipc", "--uts"]
     spaces += [] if os.geteuid() == 0 else ["--user", "--map-root-user"]
-    return [*spaces, "/bin/sh", str(ENTER), str(root), hostname, *(f"{here}:{there}" for here, there in shown), "--"]
+    read = [f"{here}:{there}" for here, there in shown]
+    written = [f"{folder}:{place}" for folder, place in mounts]
+    return [*spaces, "/bin/sh", str(ENTER), str(root), hostname, *read, "-w", *written, "--"]
 
 
 def _bubblewrap_base(root: Path) -> list[str]:
@@ -162,12 +169,14 @@ def _bubblewrap_base(root: Path) -> list[str]:
 
 def _plain(disk: Disk, why: str) -> Walls:
     base = str(disk.root.resolve())
-    keep = tuple(dict.fromkeys([*python_folders(), str(disk.host), str(disk.host.resolve())]))
+    volumes = [str(folder) for folder, _ in disk.mounts]
+    keep = tuple(dict.fromkeys([*python_folders(), str(disk.host), str(disk.host.resolve()), *volumes]))
+    own = tuple(place.strip("/") for _, place in disk.mounts)
     return Walls(
         f"none ({why}): plain folders, paths rewritten in commands and scripts, processes of the same user and host; "
         "disk size by measuring: SFTP says ENOSPC, processes get EFBIG",
         str(disk.lent),
-        paths=PathMap(base, keep),
+        paths=PathMap(base, keep, (*OWN, *own)),
     )
 
 

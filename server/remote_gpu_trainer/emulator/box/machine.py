@@ -58,6 +58,8 @@ class Box:
         self._disk.write_onstart(self.spec.onstart)
         walls = isolation.choose(self.spec.isolation, self._disk, self.spec.hostname)
         self._isolation = walls.text
+        if walls.paths is not None:
+            self._disk.link_mounts()
         lend.lend(self._disk.lent, self.spec, walls, self._disk.used_bytes())
         wire = self._wire = Wire(self.faults, self._wire.sent, self._wire.received, self.line_faults)
         running = Running(self.spec, self._disk, walls, wire, Processes(walls))
@@ -66,7 +68,7 @@ class Box:
             self.set_authorized_keys(authorized_keys)
             self._listen(running, direct)
             self._run_onstart(running)
-        except BaseException:  # whatever ended it, no process of a half-started box may stay
+        except BaseException:  # whatever it was, an interrupt too: no process may stay behind of a box that is not up
             self._stop()
             raise
         threading.Thread(target=self._watch, args=(running,), name="box-disk", daemon=True).start()

@@ -15,10 +15,13 @@ DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class Rooted:
-    """Looks up paths below the folder behind ``root_fd``, which it then owns."""
+    """Looks up paths below the folder behind ``root_fd``, which it then owns.
 
-    def __init__(self, root_fd: int) -> None:
-        self._root = root_fd
+    A link to one of ``mounts`` (real folders) stands for a mounted volume: it is entered, and is a folder to everybody.
+    """
+
+    def __init__(self, root_fd: int, mounts: frozenset[str] = frozenset()) -> None:
+        self._root, self._mounts = root_fd, mounts
 
     def close(self) -> None:
         """Let go of the folder."""
@@ -41,8 +44,11 @@ class Rooted:
                     if len(stack) > 1:
                         os.close(stack.pop())
                     continue
-                target = self._link(stack[-1], part) if todo or follow else None
-                if target is not None:
+                target = self._link(stack[-1], part) if todo or follow or self._mounts else None
+                if target in self._mounts:
+                    stack.append(os.open(target, DIRECTORY))
+                    continue
+                if target is not None and (todo or follow):
                     links += 1
                     if links > LINKS_MOST:
                         raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
@@ -93,7 +99,7 @@ class Rooted:
                     target = self._link(folder, name)
             except OSError:
                 target = None
-            if target is None or links >= LINKS_MOST:
+            if target is None or target in self._mounts or links >= LINKS_MOST:
                 known.append(part)
                 continue
             links += 1

@@ -51,6 +51,11 @@ class Running:
             return os.dup(self.processes.root_fd)
         return os.open(self.disk.root, os.O_RDONLY | os.O_DIRECTORY)
 
+    @property
+    def linked(self) -> frozenset[str]:
+        """Volumes that links stand for, where the box has no mount namespace."""
+        return frozenset(str(folder) for folder, _ in self.disk.mounts) if self.walls.paths else frozenset[str]()
+
 
 def shell() -> str:
     """The login shell of a box."""
@@ -81,6 +86,8 @@ def environment(spec: BoxSpec, walls: Walls, direct_port: int | None) -> dict[st
     if walls.paths is not None:
         env["RGT_BOX_ROOT"] = walls.base
         env["RGT_BOX_KEEP"] = os.pathsep.join(walls.paths.keep)
+        env["RGT_BOX_OWN"] = os.pathsep.join(walls.paths.own)
         env["TMPDIR"] = f"{walls.base}/tmp"  # noqa: S108  # the box's own
+        env["TMUX_TMPDIR"] = env["TMPDIR"]  # or all plain boxes, and this computer's user, share one tmux server
         env["PYTHONPATH"] = ":".join(part for part in (f"{walls.lent}/site", spec.env.get("PYTHONPATH", "")) if part)
     return env

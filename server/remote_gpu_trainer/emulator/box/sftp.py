@@ -97,7 +97,7 @@ class BoxSftp(paramiko.SFTPServerInterface):
     def __init__(self, server: Any, running: Running) -> None:
         super().__init__(server)
         self._disk = running.disk
-        self._files = Rooted(running.open_root())
+        self._files = Rooted(running.open_root(), running.linked)
 
     def session_ended(self) -> None:
         """The channel is closed."""

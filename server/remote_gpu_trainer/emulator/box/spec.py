@@ -15,7 +15,8 @@ class BoxSpec:
     ``root`` is the box's ``/`` on the real disk; what the host keeps about the box (logs, keys) lies beside it.
     ``disk_bytes`` is the size of its disk, ``gpu_ram_mib`` the memory of each GPU, ``env`` the container's environment,
     and ``onstart`` the script that runs at every start. ``isolation`` "auto" takes the first that works here of
-    bubblewrap, unshare and none.
+    bubblewrap, unshare and none. ``mounts`` are real folders that outlive the box and the places in it where they lie;
+    what is in them does not count as the box's disk.
     """
 
     instance_id: int
@@ -31,6 +32,7 @@ class BoxSpec:
     hostname: str
     isolation: Isolation = "auto"
     ssh: SshFlavour = "paramiko"
+    mounts: tuple[tuple[Path, str], ...] = ()
 
 
 @dataclass

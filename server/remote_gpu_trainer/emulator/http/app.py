@@ -4,6 +4,7 @@ from collections import defaultdict
 from collections.abc import Awaitable, Callable
 
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
@@ -101,6 +102,13 @@ def make_app(engine: Engine, connections: Connections) -> Starlette:
         *_views(ENDPOINTS, gate.serve),
         Route("/{rest:path}", missing, methods=["GET", "POST", "PUT", "DELETE", "PATCH", "HEAD", "OPTIONS"]),
     ]
-    app = Starlette(routes=routes)
+
+    async def refused(request: Request, error: Exception) -> Response:
+        status = error.status_code if isinstance(error, HTTPException) else 404
+        words = "method_not_allowed" if status == 405 else "not_found"
+        headers = dict(error.headers or {}) if isinstance(error, HTTPException) else {}
+        return _error(status, words, f"No such endpoint: {request.method} {request.url.path}", headers)
+
+    app = Starlette(routes=routes, exception_handlers={HTTPException: refused})
     app.router.redirect_slashes = False
     return app

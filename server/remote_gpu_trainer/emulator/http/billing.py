@@ -51,7 +51,7 @@ def charge_row(ledger: Ledger, first: float, last: float) -> Json | None:
                     "end": end,
                     "type": kind,
                     "source": None,
-                    "description": _describe(kind, quantity, found[-1].rate),
+                    "description": _describe(kind, quantity, amount, found[-1].rate),
                     "amount": usd(amount),
                     "metadata": {},
                     "items": [],
@@ -70,10 +70,13 @@ def charge_row(ledger: Ledger, first: float, last: float) -> Json | None:
     }
 
 
-def _describe(kind: str, quantity: float, rate: int) -> str:
+def _describe(kind: str, quantity: float, amount: int, rate: int) -> str:
+    """How much of it, and its price: the mean where the price changed in between, as a bid's does."""
+    whole = quantity / (3600 if kind in ("gpu", "disk") else 1e9)
+    price = amount / whole if whole > 1e-6 else rate
     if kind in ("gpu", "disk"):
-        return f"{quantity / 3600:.3f} hours at ${usd(rate):.6g}/hour"
-    return f"{quantity / 1e9:.6f} GB at ${usd(rate):.6g}/GB"
+        return f"{whole:.3f} hours at ${usd(price):.6g}/hour"
+    return f"{whole:.6f} GB at ${usd(price):.6g}/GB"
 
 
 def invoices(call: Call) -> Answer:

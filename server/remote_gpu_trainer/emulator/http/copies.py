@@ -38,13 +38,12 @@ def rsync(call: Call) -> Answer:
 
 
 def copy(call: Call) -> Answer:
-    """``PUT /api/v0/commands/copy_direct/``: instance to instance; with a side ``local`` it answers as rsync does."""
+    """``PUT /api/v0/commands/copy_direct/``: between instances and volumes; with a side ``local`` as rsync answers."""
     source, target = call.body.get("src_id"), call.body.get("dst_id")
     src_path, dst_path = _path(call, "src_path"), _path(call, "dst_path")
     if source in LOCAL or target in LOCAL:
         return rsync(call)
-    giver, taker = _contract(call, source, "src"), _contract(call, target, "dst")
-    begin(call, (giver, _root(call, giver), src_path), (taker, _root(call, taker), dst_path), "Copy Operation Finished")
+    begin(call, _side(call, source, src_path, "src"), _side(call, target, dst_path, "dst"), "Copy Operation Finished")
     return Answer({"success": True, "msg": STARTED})
 
 
@@ -94,12 +93,12 @@ def rclone(call: Call) -> Answer:
     if not known:
         raise Refusal(Answer({"success": False, "msg": f"Invalid cloud connection: {body.get('selected')}"}, 400))
     bucket: Side = (None, call.world.cloud_folder(known[0]["id"]), _path(call, "dst"))
-    box: Side = (contract, _root(call, contract), _path(call, "src"))
+    box: Side = _side(call, contract.id, _path(call, "src"), "instance")
     direction = (text_in(body, "transfer", 64) or "").strip().lower()
     if direction not in ("instance to cloud", "cloud to instance"):
         raise Refusal(Answer({"success": False, "msg": f"Invalid transfer: {body.get('transfer')}"}, 400))
     if direction == "cloud to instance":
-        box, bucket = (box[0], box[1], bucket[2]), (None, bucket[1], box[2])
+        box, bucket = _side(call, contract.id, bucket[2], "instance"), (None, bucket[1], _path(call, "src"))
     pair = (box, bucket) if direction == "instance to cloud" else (bucket, box)
     if "--dry-run" not in (body.get("flags") or []):
         begin(call, *pair, "Cloud Copy Operation Finished")
@@ -115,8 +114,20 @@ def _path(call: Call, field: str) -> str:
     return path
 
 
-def _root(call: Call, contract: Contract) -> Path:
-    return call.world.box_order(contract).root
+def _side(call: Call, ident: Any, path: str, side: str) -> Side:
+    """One side of a copy: an instance, whose volumes lie where they are mounted, or a volume by ``V.ID``."""
+    if str(ident).startswith("V."):
+        number = str(ident)[2:]
+        volume = next((v for v in call.world.open_volumes if str(v.id) == number), None)
+        if volume is None:
+            raise refusal(400, "invalid_args", f"Invalid {side}_id.")
+        return None, call.world.volume_folder(volume.id), path
+    contract = _contract(call, ident, side)
+    order = call.world.box_order(contract)
+    for folder, place in order.mounts:
+        if path == place or path.startswith(place + "/"):
+            return contract, folder, path[len(place) :] or "/"
+    return contract, order.root, path
 
 
 def _contract(call: Call, ident: Any, side: str) -> Contract:

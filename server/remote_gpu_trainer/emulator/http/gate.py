@@ -73,7 +73,7 @@ class Gate:
                 raise self._too_many(Refused(endpoint.threshold_s, fault.delay_s or 1.0))
             if fault and fault.kind == "auth":
                 raise refusal(404, "auth_error", "Invalid user key")
-            self._engine.settle()
+            self._engine.settle_to_read() if request.method == "GET" else self._engine.settle()
             key = self._key(request)
             self._limit(endpoint, key)
             body = await self._body(request)

@@ -11,6 +11,7 @@ ENV_VALUE_MOST, ENV_MOST, LABEL_MOST, START_MOST = 256, 32_768, 256, 4_096
 DISK_LEAST_GB, DISK_DEFAULT_GB = 8.0, 10.0
 PRICE_LEAST, PRICE_MOST = 0.001, 128.0
 PORTS_MOST = 64
+SYSTEM = frozenset("bin boot dev etc lib lib32 lib64 libx32 opt proc run sbin sys usr".split())
 RUNTYPES = {
     "ssh": "ssh_proxy",
     "ssh_direct": "ssh_direc ssh_proxy",
@@ -37,10 +38,8 @@ class Order:
     volume: dict[str, Any] | None = None
     template: dict[str, Any] | None = None
 
-    @property
-    def mount(self) -> dict[str, str]:
-        """Where in the container its volume is to lie."""
-        return {"mount_path": str((self.volume or {}).get("mount_path", ""))}
+    mount_path: str = ""
+    """Where in the container its volume is to lie."""
 
 
 def read_order(call: Call) -> Order:
@@ -64,6 +63,7 @@ def read_order(call: Call) -> Order:
         raise refusal(
             400, "invalid_price", f"error 400/3488: Invalid price: must be between {PRICE_LEAST} and {PRICE_MOST}"
         )
+    volume = as_object(body.get("volume_info"))
     runtype = text_in(body, "runtype", 256) or ("args" if args else "ssh_proxy")
     cancel = body.get("cancel_unavail")
     return Order(
@@ -77,9 +77,20 @@ def read_order(call: Call) -> Order:
         cancel_unavail=bool(cancel) if cancel is not None else price is None,
         target_state=text_in(body, "target_state", 16) or "running",
         env=_merged_env(template, call.body),
-        volume=as_object(body.get("volume_info")),
+        volume=volume,
+        mount_path=_mount_path(volume) if volume else "",
         template=template,
     )
+
+
+def _mount_path(volume: dict[str, Any]) -> str:
+    """Where a volume may lie: an absolute path that is no folder of the system. Raises Refusal 400."""
+    path = text_in(volume, "mount_path", 1024) or ""
+    parts = path.strip("/").split("/")
+    plain = path.startswith("/") and not {"", ".", ".."} & set(parts) and not set(path) & set("\0:\n")
+    if not plain or parts[0] in SYSTEM or parts == ["root"]:
+        raise refusal(400, "invalid_args", f"error 400/3479: Invalid args: a volume cannot be mounted at {path!r}")
+    return "/" + "/".join(parts)
 
 
 def _template(call: Call) -> dict[str, Any] | None:

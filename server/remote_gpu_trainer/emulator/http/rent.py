@@ -8,6 +8,7 @@ from remote_gpu_trainer.emulator.http.calls import Answer, Call, Endpoint, Json,
 from remote_gpu_trainer.emulator.http.orders import Order, read_order
 from remote_gpu_trainer.emulator.http.volumes import attached
 from remote_gpu_trainer.emulator.money import usd
+from remote_gpu_trainer.emulator.volumes import Volume
 
 READS_LAG_S = 1.5
 CREATE_S = 4.5
@@ -70,11 +71,7 @@ def _rent(call: Call, ask_id: int, order: Order) -> Json:
     too_low = order.price is not None and order.price < offer.machine.floor_per_gpu * size
     if gpus is None or too_low:
         return _unavailable(call, offer, order, low_bid=order.price is not None)
-    volume = attached(call, offer.machine.id, order.volume)
-    contract = _draw_up(call, offer, order, gpus)
-    if volume is not None:
-        volume.instances.append(contract.id)
-        contract.volumes.append({"volume_id": volume.id, "label": volume.name, "size": volume.disk_gb, **order.mount})
+    contract = _draw_up(call, offer, order, gpus, attached(call, offer.machine.id, order.volume))
     if call.fault == "dud":
         contract.phase = Phase.DUD
     elif order.target_state == "stopped":
@@ -113,7 +110,7 @@ def _unavailable(call: Call, offer: Offer, order: Order, *, low_bid: bool) -> Js
     return _accepted(call, contract)
 
 
-def _draw_up(call: Call, offer: Offer, order: Order, gpus: list[int]) -> Contract:
+def _draw_up(call: Call, offer: Offer, order: Order, gpus: list[int], volume: Volume | None = None) -> Contract:
     world, machine = call.world, offer.machine
     world.next_contract += 1
     image = order.image if "@" in order.image or ":" in order.image.rsplit("/", 1)[-1] else f"{order.image}:latest"
@@ -152,6 +149,9 @@ def _draw_up(call: Call, offer: Offer, order: Order, gpus: list[int]) -> Contrac
         accrued_to=world.now,
     )
     world.contracts[contract.id] = contract
+    if volume is not None:
+        volume.instances.append(contract.id)
+        contract.volumes.append(volume.held_at(order.mount_path))
     call.engine.publisher.publish(contract)
     world.fleet.place(world.box_order(contract))
     world.note("rented", contract)

@@ -25,7 +25,8 @@ def contract_view(world: World, contract: Contract) -> dict[str, Any]:
             "bytes_received": box.bytes_received,
             "isolation": box.isolation_in_force,
         }
-    order = vars(world.box_order(contract)) | {"root": str(world.box_order(contract).root)}
+    order = vars(world.box_order(contract))
+    order |= {"root": str(order["root"]), "mounts": [[str(folder), place] for folder, place in order["mounts"]]}
     return contract.to_json() | {
         "status": status.__dict__,
         "box": about_box,

@@ -60,7 +60,8 @@ def change_bid(call: Call) -> Answer:
     if not contract.is_bid:
         raise refusal(400, "invalid_args", "This instance is not interruptible: its price cannot be changed.")
     others = [c for c in call.world.live if c.id != contract.id]
-    winning = call.world.floor.least_bid(call.world.machine_of(contract), contract.num_gpus, others)
+    machine, floor = call.world.machine_of(contract), call.world.floor
+    winning = floor.least_bid(machine, contract.num_gpus, others, contract.gpu_ids)
     price = number_in(call.body, "price")
     price = winning if price is None else price
     if price is None or not BID_LEAST <= price <= BID_MOST:

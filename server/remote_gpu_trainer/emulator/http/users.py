@@ -13,11 +13,13 @@ SETTABLE = frozenset(
 
 
 def current(call: Call) -> Answer:
-    """``GET /api/v0/users/current``."""
+    """``GET /api/v0/users/current``: without the API key, as the file says, and all that the CLI shows of a user."""
     world, account = call.world, call.world.account
     balance = usd(world.balance())
+    address = {name: account.settings.get(name) for name in sorted(SETTABLE) if name.startswith("billaddress_")}
     return Answer(
-        {
+        address
+        | {
             "id": account.id,
             "key_id": call.key.id,
             "email": account.email,
@@ -32,7 +34,18 @@ def current(call: Call) -> Answer:
             "tfa_enabled": account.tfa,
             "ssh_key": account.live_ssh_keys[-1]["public_key"] if account.live_ssh_keys else "",
             "sid": f"{account.id:x}",
-            "api_key": call.key.key,
+            "user": None,
+            "email_verified": True,
+            "password_resettable": True,
+            "got_signup_credit": 0.0,
+            "billing_creditonly": 0,
+            "billed_expected": usd(world.meter.total()),
+            "billed_verified": usd(world.meter.total()),
+            "paid_expected": usd(account.paid_in),
+            "paid_verified": usd(account.paid_in),
+            "has_payout": False,
+            "last4": "4242" if account.card else None,
+            "paypal_email": None,
         }
     )
 
@@ -51,7 +64,7 @@ def update(call: Call) -> Answer:
 
 
 def ipaddrs(call: Call) -> Answer:
-    """``GET /api/v0/users/{user_id}/ipaddrs``."""
+    """``GET /api/v0/users/{user_id}/ipaddrs``: by the file's names, and by those that the CLI reads."""
     return Answer(
         {
             "success": True,
@@ -61,6 +74,9 @@ def ipaddrs(call: Call) -> Answer:
                     "user_id": call.world.account.id,
                     "ip_address": "127.0.0.1",
                     "timestamp": "2026-08-01T00:00:00Z",
+                    "ip": "127.0.0.1",
+                    "first_seen": "2026-08-01T00:00:00Z",
+                    "first_location": "loopback",
                 }
             ],
         }

@@ -91,7 +91,7 @@ def rent_volume(call: Call, ask_id: int, size_gb: float, name: str | None) -> Vo
         offer.machine.listed_until,
         world.now,
     )
-    world.volumes[number] = volume
+    world.add_volume(volume)
     return volume
 
 
@@ -149,14 +149,13 @@ def delete(call: Call) -> Answer:
         raise refusal(404, "no_such_volume", "Volume with that ID does not exist.")
     if volume.instances:
         raise refusal(400, "invalid_args", f"Volume is in use by instances {volume.instances}: destroy them first.")
-    call.world.accrue_volumes()
-    volume.deleted_at = call.world.now
+    call.world.delete_volume(volume)
     return Answer({"success": True})
 
 
 ROUTES = [
-    Endpoint("POST", "/api/v0/volumes/search", search, 0.0, "misc", "api.search.volumes"),
+    Endpoint("POST", "/api/v0/volumes/search", search, 5.5, "misc", "api.search.volumes"),
     Endpoint("PUT", "/api/v0/volumes", rent, 0.0, "instance_write", "api.volume.create"),
-    Endpoint("GET", "/api/v0/volumes", show, 0.0, "instance_read", "api.volumes.show"),
+    Endpoint("GET", "/api/v0/volumes", show, 5.5, "instance_read", "api.volumes.show"),
     Endpoint("DELETE", "/api/v0/volumes", delete, 5.5, "instance_write", "api.volume.delete"),
 ]

@@ -1,15 +1,17 @@
 # Build a box's file system in this mount name space, make it the root, and run the rest of the command line there.
-# Arguments: root, host name, then "what:where" to show read-only (both without colons), then --, then the command.
+# Arguments: root, host name, then "what:where" to show read-only (both without colons), -w, the same to be written to,
+# then --, then the command.
 set -eu
-root=$1 name=$2
+root=$1 name=$2 mode=ro
 shift 2
 mount --rbind "$root" "$root"
 cd "$root"
 while [ "$1" != -- ]; do
+  if [ "$1" = -w ]; then mode=rw; shift; continue; fi
   what=${1%%:*} where=$root${1#*:}
   if [ -d "$what" ]; then mkdir -p "$where"; else mkdir -p "${where%/*}"; [ -e "$where" ] || : >"$where"; fi
   mount --bind "$what" "$where"
-  mount -o remount,bind,ro "$where"
+  [ "$mode" = rw ] || mount -o remount,bind,ro "$where"
   shift
 done
 shift

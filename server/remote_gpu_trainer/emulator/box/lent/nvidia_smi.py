@@ -68,7 +68,7 @@ def table(facts: dict[str, Any]) -> None:
     """The table that people know."""
     line, now = "+" + "-" * 77 + "+", datetime.datetime.now(datetime.UTC).strftime("%a %b %d %H:%M:%S %Y")
     driver, cuda = facts["driver_version"], facts["cuda_version"]
-    out = [now, line, f"| NVIDIA-SMI {driver:<18} Driver Version: {driver:<16} CUDA Version: {cuda:<9}|"]
+    out = [now, line, f"| NVIDIA-SMI {driver:<12} Driver Version: {driver:<12} CUDA Version: {cuda:<9}|"]
     cells = "+" + "-" * 31 + "+" + "-" * 22 + "+" + "-" * 22 + "+"
     out += [
         cells,

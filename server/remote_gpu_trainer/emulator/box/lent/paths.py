@@ -17,18 +17,20 @@ OWN = ("workspace", "root", "tmp", "etc/ssh")
 
 @dataclass(frozen=True)
 class PathMap:
-    """Maps ``/workspace``, ``/root`` and ``/tmp`` of a box to ``base``, and leaves alone what lies below ``keep``."""
+    """Maps the box's ``own`` folders to ``base``, and leaves alone what lies below ``keep``."""
 
     base: str
     keep: tuple[str, ...] = ()
+    own: tuple[str, ...] = OWN
 
     @cached_property
     def _inside(self) -> re.Pattern[str]:
         kept = "|".join(re.escape(path.rstrip("/")) for path in (self.base, *self.keep))
+        own = "|".join(re.escape(folder) for folder in self.own)
         return re.compile(
             r"(?:(?<![\w./~+@%}$*-])|(?<=\s-[A-Za-z]))"  # at the start of a word, or glued to a one-letter option
             rf"(?!(?:{kept})(?:/|\b))"
-            rf"/(?=(?:{'|'.join(OWN)})(?:$|[^\w.+@%~-]))"
+            rf"/(?=(?:{own})(?:$|[^\w.+@%~-]))"
         )
 
     def text(self, command: str) -> str:
@@ -40,7 +42,7 @@ class PathMap:
         if not path.startswith("/") or self._kept(path):
             return path
         clean = os.path.normpath(path)
-        return self.base + clean if any(f"{clean}/".startswith(f"/{own}/") for own in OWN) else path
+        return self.base + clean if any(f"{clean}/".startswith(f"/{own}/") for own in self.own) else path
 
     def _kept(self, path: str) -> bool:
         return any(path == kept or path.startswith(kept.rstrip("/") + "/") for kept in (self.base, *self.keep))
@@ -54,4 +56,5 @@ def from_environment() -> PathMap | None:
     """The map of the box that this process runs in, if plain folders stand in for it."""
     base = os.environ.get("RGT_BOX_ROOT", "")
     keep = tuple(path for path in os.environ.get("RGT_BOX_KEEP", "").split(os.pathsep) if path)
-    return PathMap(base, keep) if base not in ("", "/") else None
+    own = tuple(path for path in os.environ.get("RGT_BOX_OWN", "").split(os.pathsep) if path)
+    return PathMap(base, keep, own or OWN) if base not in ("", "/") else None

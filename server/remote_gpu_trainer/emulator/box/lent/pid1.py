@@ -258,7 +258,9 @@ def become(order: dict[str, Any], streams: list[int], tell: int, *, on_terminal:
 
 def main() -> None:
     """Take the socket that the host left open, serve, and take everything along at the end."""
-    host = socket.socket(fileno=int(sys.argv[1]))
+    inherited = int(sys.argv[1])
+    host = socket.socket(fileno=os.dup(inherited))  # select() takes none above 1023, where a host of many boxes is
+    os.close(inherited)
     if SUBREAPER:
         import ctypes
 
