@@ -30,12 +30,17 @@ def no_torch(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def read(path: Path, state: bytes, data: bytes) -> tuple[str, dict[str, object]]:
-    """The code of the break, or of the first finding, and the facts."""
+    """What is first told of a zip with this pickle and this storage."""
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w") as archive:
         archive.writestr("m/data.pkl", state)
         archive.writestr("m/data/0", data)
-    path.write_bytes(out.getvalue())
+    return first(path, out.getvalue())
+
+
+def first(path: Path, data: bytes) -> tuple[str, dict[str, object]]:
+    """The code of the break, or of the first finding, and the facts."""
+    path.write_bytes(data)
     with path.open("rb") as file:
         try:
             outcome = load(Source(file.fileno()))
@@ -57,13 +62,7 @@ MAGIC = pickle.dumps(0x1950A86A20F9469CFC6C, 2)
 def legacy(path: Path, state: bytes, keys: list[str], *parts: bytes) -> tuple[str, dict[str, object]]:
     """As ``read``, of a file as torch wrote them before they were zips."""
     head = MAGIC + pickle.dumps(1001, 2) + pickle.dumps({"little_endian": True}, 2)
-    path.write_bytes(head + state + pickle.dumps(keys, 2) + b"".join(parts))
-    with path.open("rb") as file:
-        try:
-            outcome = load(Source(file.fileno()))
-        except BrokenArtifact as broken:
-            return broken.code, {}
-    return outcome.findings[0][0], dict(outcome.facts)
+    return first(path, head + state + pickle.dumps(keys, 2) + b"".join(parts))
 
 
 def test_a_legacy_file_is_read_as_well_and_each_lie_about_its_storages_is_named(tmp_path: Path) -> None:
