@@ -23,16 +23,15 @@ def test_a_reboot_keeps_the_disk_and_a_recycle_makes_a_new_one_on_the_same_gpu(t
     assert renter.api.put(f"/api/v0/instances/reboot/{contract}/", json={}).status_code == 200
     renter.wait(60)
     client = tenant.login(tenant.address(contract))
-    assert tenant.run(client, "cat /workspace/w; wc -l < /workspace/boots; pgrep -fc '[s]leep 613.7'")[1].split() == [
-        "weights",
-        "2",
-        "0",
-    ]
+    booted = "until [ -f /workspace/boots ] && [ $(wc -l < /workspace/boots) = {} ]; do sleep 0.05; done; "
+    _, said = tenant.run(client, booted.format(2) + "cat /workspace/w; pgrep -fc '[s]leep 613.7'")
+    assert said.split() == ["weights", "0"]
     assert renter.api.put(f"/api/v0/instances/recycle/{contract}/", json={}).status_code == 200
     renter.running(contract)
     renter.wait(5)
-    status, said = tenant.run(tenant.login(tenant.address(contract)), "cat /workspace/boots; cat /workspace/w")
-    assert (status, said.count("boot\n"), "No such file" in said) == (1, 1, True)
+    client = tenant.login(tenant.address(contract))
+    status, said = tenant.run(client, booted.format(1) + "cat /workspace/w")
+    assert (status, "No such file" in said) == (1, True)
     assert renter.look(f"/instances/{contract}")["gpu_ids"] == gpus
 
 
