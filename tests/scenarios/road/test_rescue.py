@@ -40,7 +40,7 @@ async def test_a_preempted_machine_whose_disk_was_read_and_proven_is_destroyed_b
 
     told = await stage.refused("destroy", target=run)
     book = stage.services.approvals
-    request = next(one for one in book.open_requests() if one.plan.lease == run)
+    (request,) = book.open_requests()
     document = render(request.plan)
     assert "rgt approve" in told
     assert "by the machine's rsync, which tells sizes and whole seconds only" in document
