@@ -6,7 +6,8 @@ BIN := $(VENV)/bin
 DEMO_ARGS ?=
 TEST_ARGS ?=
 FUZZ_ARGS ?=
-WORKERS ?= 2
+# One more than two cores have work for: near half of their time the tests wait for a machine or a market.
+WORKERS ?= 3
 
 .PHONY: demo test lint fuzz clean
 

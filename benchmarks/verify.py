@@ -20,28 +20,13 @@ from pathlib import Path
 
 import anyio
 
+from remote_gpu_trainer.clock import SystemClock
 from remote_gpu_trainer.domain.artifacts import VerificationLevel
 from remote_gpu_trainer.verify.fresh import Known
 from remote_gpu_trainer.verify.run import verify
 
 SIZE = 1 << 30
 ROUNDS = 5
-
-
-class SystemClock:
-    """Real time."""
-
-    def now(self) -> datetime:
-        """Aware UTC."""
-        return datetime.now(UTC)
-
-    def monotonic(self) -> float:
-        """Seconds."""
-        return time.monotonic()
-
-    async def sleep(self, seconds: float) -> None:
-        """Wait."""
-        await anyio.sleep(seconds)
 
 
 def write_weights(path: Path) -> None:

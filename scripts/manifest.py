@@ -1,7 +1,8 @@
 """List what lies under the given roots as JSON lines; follows no symlink and leaves no root.
 
 Standard library only, Python 3.8 or later. For each root a header, one line an entry (parents first, names sorted by
-their bytes), and a trailer whose digest is the sha256 of the lines between them.
+their bytes), and a trailer whose digest is the sha256 of the lines between them. Where ``--known`` names that digest,
+the trailer follows the header at once and says ``unchanged``.
 """
 
 from __future__ import annotations
@@ -31,6 +32,9 @@ BLOCK = 1 << 20
 WAITING_EACH = 8
 """Files open and waiting for each hashing thread."""
 WRITERS_AGE_S = 1.0
+HELD_CHARACTERS = 32 << 20
+HELD_S = 5.0
+"""How much of a list, and how long, is held back while it may turn out to be a known one."""
 
 
 def named(path: str) -> dict[str, Any]:
@@ -124,9 +128,14 @@ class Listing:
         self.threads = max(1, len(os.sched_getaffinity(0)))
         self.pool = ThreadPoolExecutor(self.threads) if o.hash else None
         self.writers = Writers()
+        self.without: set[str] = set()
 
     def left_out(self, path: str, name: str) -> bool:
-        """Whether a glob excludes it, by its path below the root or by its bare name."""
+        """Whether it is one of the paths to do without, or a glob excludes it, by its path or by its bare name."""
+        if path in self.without:
+            return True
+        if not self.o.exclude:
+            return False
         out = any(fnmatch.fnmatchcase(path, glob) or fnmatch.fnmatchcase(name, glob) for glob in self.o.exclude)
         self.excluded += out
         return out
@@ -184,9 +193,13 @@ class Listing:
         finally:
             os.close(top)
 
-    def write(self, root: str) -> None:
+    def write(self, root: str, known: str | None = None) -> None:
         """Write one root's header, entries and trailer."""
         print(json.dumps({"rgt_manifest": 1, "root": named(root).get("path"), "started_at": time.time()}))
+        below = root.rstrip("/") + "/"
+        self.without = {path[len(below) :] for path in self.o.without if path.startswith(below)}
+        held: list[str] | None = [] if known else None
+        held_size, until = 0, time.monotonic() + HELD_S
         digest, entries, files, size, cut, bad = hashlib.sha256(), 0, 0, 0, False, False
         self.excluded, self.crowded = 0, False
         for entry in self.entries(root):
@@ -194,7 +207,14 @@ class Listing:
             if cut:
                 break
             line = json.dumps(entry, sort_keys=True)
-            print(line)
+            if held is None:
+                print(line)
+            else:
+                held.append(line)
+                held_size += len(line)
+                if held_size > HELD_CHARACTERS or time.monotonic() > until:
+                    print("\n".join(held))
+                    held = None
             digest.update(line.encode("ascii") + b"\n")
             entries, bad = entries + 1, bad or "error" in entry
             if entry.get("kind") == "file":
@@ -205,6 +225,10 @@ class Listing:
             "bytes": size,
             "truncated": cut or bad or self.crowded,
         }
+        if held is not None and digest.hexdigest() == known:
+            tail["unchanged"] = True
+        elif held:
+            print("\n".join(held))
         print(json.dumps({**tail, "excluded": self.excluded, "digest": digest.hexdigest()}), flush=True)
 
 
@@ -226,13 +250,15 @@ def main() -> int:
     args.add_argument("--root", action="append")
     args.add_argument("--hash", action="store_true")
     args.add_argument("--exclude", action="append", default=[], metavar="GLOB")
+    args.add_argument("--without", action="append", default=[], metavar="PATH", help="below a root, written as it is")
+    args.add_argument("--known", action="append", default=[], metavar="DIGEST", help="one for each root, in order")
     args.add_argument("--max-entries", type=int, default=1_000_000)
     args.add_argument("--max-depth", type=int, default=64)
     o = args.parse_args()
     listing = Listing(o)
     try:
-        for root in o.root or ["/workspace/out"]:
-            listing.write(root)
+        for root, known in itertools.zip_longest(o.root or ["/workspace/out"], o.known[: len(o.root or [""])]):
+            listing.write(root, known)
     except BrokenPipeError:  # nobody reads on
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 1

@@ -28,7 +28,7 @@ path = os.path.join(d, "boot.json")
 try:
     with open(path) as f:
         n = int(json.load(f)["boot_count"])
-except Exception:
+except Exception:  # no file yet, or half a file: counting begins anew, and a boot must not fail on it
     n = 0
 rows = [r.rsplit(",", 1) for r in os.environ["RGT_SMI"].splitlines() if "," in r]
 seen = {"version": 1, "boot_count": n + 1, "gpus": [r[0].strip() for r in rows],

@@ -6,8 +6,6 @@ Exit status: 0 when everything is proven to that level, 1 when something is not,
 """
 
 import json
-import time
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, cast
 
@@ -18,6 +16,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from remote_gpu_trainer.clock import SystemClock
 from remote_gpu_trainer.domain.artifacts import (
     Expectations,
     Manifest,
@@ -26,22 +25,6 @@ from remote_gpu_trainer.domain.artifacts import (
 )
 from remote_gpu_trainer.errors import RgtError
 from remote_gpu_trainer.verify.run import verify
-
-
-class SystemClock:
-    """Real time."""
-
-    def now(self) -> datetime:
-        """Aware UTC."""
-        return datetime.now(UTC)
-
-    def monotonic(self) -> float:
-        """Seconds that only go forward."""
-        return time.monotonic()
-
-    async def sleep(self, seconds: float) -> None:
-        """Wait."""
-        await anyio.sleep(seconds)
 
 
 def read_manifest(path: Path) -> Manifest:

@@ -31,8 +31,12 @@ with open("/workspace/out/result.json", "w") as file:
 """
 
 
+LOOKS_S, BRIEFLY_S = 3.0, 0.05
+"""A pause up to ``LOOKS_S`` is one before the next look or try, made for a platform 200 times slower than the stage."""
+
+
 class ForwardClock(SystemClock):
-    """The system's clock, which a test can put forward."""
+    """The system's clock, which a test can put forward, and which looks again sooner."""
 
     def __init__(self) -> None:
         self.ahead = timedelta()
@@ -42,6 +46,10 @@ class ForwardClock(SystemClock):
 
     def pass_by(self, time: timedelta) -> None:
         self.ahead += time
+
+    async def sleep(self, seconds: float) -> None:
+        # A longer pause stays: what is settled by time counts the real seconds in between.
+        await super().sleep(min(seconds, BRIEFLY_S) if seconds <= LOOKS_S else seconds)
 
 
 @dataclass(frozen=True)
@@ -145,6 +153,18 @@ async def on_stage(
     try:
         async with Client(build_server(services), elicitation_callback=person) as client:
             yield Stage(client, market, services, folder, clock)
+    finally:
+        await services.aclose()
+
+
+@asynccontextmanager
+async def off_stage(home: Path) -> AsyncGenerator[Client]:
+    """A client of a server whose platform is never asked."""
+    env = {"HOME": str(home), "RGT_HOME": str(home), "VAST_URL": "http://127.0.0.1:9", "VAST_API_KEY": "k" * 64}
+    services = compose(settings.load(env))
+    try:
+        async with Client(build_server(services)) as connected:
+            yield connected
     finally:
         await services.aclose()
 

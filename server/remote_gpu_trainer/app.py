@@ -147,7 +147,7 @@ def compose(settings: Settings, *, clock: Clock | None = None) -> Services:
             clock=clock,
             fresh=fresh,
         ),
-        proof=ProofService(journal=journal, clock=clock, fresh=fresh),
+        proof=ProofService(journal=journal, clock=clock, fresh=fresh, policy=policy),
         teardown=TeardownService(
             journal=journal,
             approvals=approvals,

@@ -33,6 +33,7 @@ from remote_gpu_trainer.tools.server import build_server
 Json = dict[str, Any]
 EVALS = Path(__file__).with_name("evals.json")
 SPEED, CALL_S = 200.0, 60.0
+LOOKS_S, BRIEFLY_S = 3.0, 0.05
 IMAGE = "python:3.11-slim"
 QUIET: Json = {"lively-market": False}
 POLICY = "max_instances = 60\nmax_usd_per_hour = 9.0\nmax_usd_per_run = 500.0\nmax_usd_per_day = 5000.0\n"
@@ -45,7 +46,7 @@ with open("/workspace/out/result.json", "w") as file:
 
 
 class LaterClock(SystemClock):
-    """The real clock, put forward."""
+    """The real clock, put forward, and with short pauses between two looks at a market that runs 200 times faster."""
 
     def __init__(self) -> None:
         self.ahead = timedelta()
@@ -53,6 +54,10 @@ class LaterClock(SystemClock):
     def now(self) -> datetime:
         """Aware UTC."""
         return super().now() + self.ahead
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait; a longer pause stays as it is, since what is settled by time counts the real seconds."""
+        await super().sleep(min(seconds, BRIEFLY_S) if seconds <= LOOKS_S else seconds)
 
 
 class Wrong(Exception):

@@ -5,7 +5,7 @@ import pickle
 from typing import Any
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from benchmarks.fuzz.targets import CONTENTS, HEADER, TARGETS, frame, listing, seeds
@@ -26,7 +26,6 @@ def bent(target: str) -> st.SearchStrategy[bytes]:
 
 @pytest.mark.parametrize("target", TARGETS)
 @given(data=st.data())
-@settings(deadline=None)
 def test_bent_and_random_bytes_break_no_promise(target: str, data: st.DataObject) -> None:
     TARGETS[target](data.draw(bent(target) | st.binary(max_size=200)))
 
@@ -53,14 +52,12 @@ strange = st.dictionaries(st.text(max_size=9), st.integers() | st.text() | st.no
 
 
 @given(st.lists(fields, max_size=12) | st.lists(fields | strange, max_size=4))
-@settings(deadline=None)
 def test_any_entries_under_a_trailer_that_fits_end_in_safe_names_or_a_refusal(entries: list[Any]) -> None:
     TARGETS["manifest"](listing(*entries) + listing())
 
 
 @given(st.lists(st.tuples(st.integers(0, 4), st.sampled_from([*CONTENTS.values(), b"other"]), st.booleans())))
 @example([(number, content, False) for number, content in enumerate(CONTENTS.values())])
-@settings(deadline=None)
 def test_any_order_of_answers_ends_in_asked_files_or_a_refusal(answers: list[tuple[int, bytes, bool]]) -> None:
     TARGETS["stream"](
         b"".join(
@@ -78,12 +75,10 @@ plain = st.recursive(
 
 
 @given(plain, st.integers(0, pickle.HIGHEST_PROTOCOL))
-@settings(deadline=None)
 def test_an_honest_pickle_of_any_protocol_breaks_no_promise(value: object, protocol: int) -> None:
     TARGETS["pickle"](pickle.dumps(value, protocol))
 
 
 @given(plain.map(lambda value: json.dumps(value, default=str).encode()))
-@settings(deadline=None)
 def test_an_honest_document_breaks_no_promise(document: bytes) -> None:
     TARGETS["json"](document)

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from remote_gpu_trainer.clock import SystemClock
 from remote_gpu_trainer.domain.ids import LEASE_ALPHABET, InstanceId, LeaseId, label_of
 from remote_gpu_trainer.domain.instances import Instance, InstanceOrder, InstancePhase
 from remote_gpu_trainer.domain.offers import JobShape, Offer, OfferQuery, RentalType, job_cost
@@ -14,7 +15,6 @@ from remote_gpu_trainer.domain.units import GiB, UsdPerHour
 from remote_gpu_trainer.errors import MarketError, NoSuchInstance, RequestRejected
 from remote_gpu_trainer.vastai.client import VastClient
 from remote_gpu_trainer.vastai.shape import ShapeFinding, compare_shapes
-from tests.live.conftest import WallClock
 
 pytestmark = [pytest.mark.live, pytest.mark.anyio]
 CAP_USD = 0.10
@@ -22,7 +22,7 @@ HOURS = 0.25
 """The rental is given up after a quarter of an hour; the price of a whole hour must stay under the cap."""
 IMAGE = "ubuntu:22.04"
 DISK = GiB(10.0)
-clock = WallClock()
+clock = SystemClock()
 
 
 @pytest.mark.timeout(180)

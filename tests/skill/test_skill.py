@@ -12,23 +12,10 @@ import yaml
 from remote_gpu_trainer.cli.skill import assemble
 from remote_gpu_trainer.rules.diagnosis import Cause
 from remote_gpu_trainer.rules.registry import ALL_RULES
+from tests.tools.test_tool_list import NAMES
 
 ROOT = Path(__file__).parents[2]
 NAME = "remote-gpu-trainer"
-TOOLS = {
-    "search_offers",
-    "create_instance",
-    "poll_status",
-    "push_files",
-    "start_job",
-    "read_logs",
-    "resume_run",
-    "copy_out",
-    "verify_local",
-    "stop_instance",
-    "destroy",
-    "spend",
-}
 TASK_KEYS = {"id", "prompt", "expected_output", "files", "expectations", "tools", "never", "rules", "scene", "calls"}
 KEYS = {"name", "description", "license", "allowed-tools", "metadata", "compatibility"}
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
@@ -73,7 +60,7 @@ def test_the_body_is_small_enough_to_be_read_each_time(folder: Path) -> None:
 def test_all_tools_are_named_fully_qualified_and_no_others(folder: Path) -> None:
     _, body = parts_of(folder)
 
-    assert set(re.findall(rf"{NAME}:([a-z_]+)", body)) == TOOLS
+    assert set(re.findall(rf"{NAME}:([a-z_]+)", body)) == NAMES
 
 
 def slugs(page: str) -> set[str]:
@@ -132,12 +119,12 @@ def test_the_evals_are_complete_and_name_only_real_tools_and_rules(folder: Path)
     for task in tasks:
         assert set(task) == TASK_KEYS
         assert task["expectations"]
-        assert set(task["tools"]) | set(task["never"]) <= TOOLS
+        assert set(task["tools"]) | set(task["never"]) <= NAMES
         assert not set(task["tools"]) & set(task["never"])
         assert set(task["rules"]) <= rules
         made = {call["tool"] for call in task["calls"] if "tool" in call}
-        assert set(task["tools"]) <= made <= TOOLS
+        assert set(task["tools"]) <= made <= NAMES
         assert [call for call in task["calls"] if call.get("tool") in task["never"] and call["ends"] == "ok"] == []
     assert len(queries) >= 20
     assert sum(not query["should_trigger"] for query in queries) >= 8
-    assert set().union(*(task["tools"] for task in tasks)) == TOOLS
+    assert set().union(*(task["tools"] for task in tasks)) == NAMES

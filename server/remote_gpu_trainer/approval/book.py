@@ -5,8 +5,6 @@ from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from pydantic import JsonValue
 
@@ -28,6 +26,7 @@ from remote_gpu_trainer.approval.rows import (
     undecided,
 )
 from remote_gpu_trainer.approval.sshkeys import AllowedSigner
+from remote_gpu_trainer.database.closing import Closing
 from remote_gpu_trainer.database.file import Database
 from remote_gpu_trainer.database.rows import insert_intent, insert_lease
 from remote_gpu_trainer.database.text import dump, stamp
@@ -46,7 +45,7 @@ MAX_REASON = 2000
 """Characters of a person's reason that are kept."""
 
 
-class SqliteApprovalBook:
+class SqliteApprovalBook(Closing):
     """Implements ``ports.ApprovalBook`` on the journal's database.
 
     Args:
@@ -312,14 +311,6 @@ class SqliteApprovalBook:
     def close(self) -> None:
         """Close the file. Safe to repeat."""
         self._db.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, problem: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 def _accepted(verdict: ApprovalRequest | TokenRejected) -> ApprovalRequest:

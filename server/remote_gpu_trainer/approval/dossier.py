@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from remote_gpu_trainer.approval.visible import fenced, visible
-from remote_gpu_trainer.domain.artifacts import VerificationLevel
+from remote_gpu_trainer.domain.artifacts import Route, VerificationLevel
 from remote_gpu_trainer.domain.ids import label_of
 from remote_gpu_trainer.domain.plans import Evidence, MachineState, Plan, RentPlan, StandingPlan, TeardownPlan
 from remote_gpu_trainer.domain.units import show_bytes, show_usd
@@ -141,7 +141,18 @@ def _copy(evidence: Evidence) -> list[str]:
         f"{file.level.name:<18}  {show_bytes(file.size):>10}  {file.path}  sha256 {file.sha256}"
         for file in sorted(evidence.files, key=lambda file: (file.level, file.path))
     ]
-    return [heading, fenced(lines, source=f"names {_NOT_OURS}; levels and digests are ours")]
+    return [heading, *_refused(evidence), fenced(lines, source=f"names {_NOT_OURS}; levels and digests are ours")]
+
+
+def _refused(evidence: Evidence) -> list[str]:
+    refused = [file for file in evidence.files if file.refused is not None]
+    if not refused:
+        return []
+    return [
+        f"**{_count(len(refused), 'file')} not loaded, since that would run code of what the file names. The bytes are "
+        "proven, that it loads is not:**",
+        fenced([f"{file.path}  ({file.refused})" for file in refused], source=f"names {_NOT_OURS}"),
+    ]
 
 
 def levels_of(evidence: Evidence) -> list[tuple[VerificationLevel, int]]:
@@ -168,6 +179,9 @@ def _volumes(plan: TeardownPlan) -> list[str]:
     ]
 
 
+_RESCUED = "; by the machine's rsync, which tells sizes and whole seconds only"
+
+
 def _looks(plan: TeardownPlan) -> str:
     if not plan.fingerprints:
         return "The machine's files were never looked at as a whole."
@@ -177,7 +191,7 @@ def _looks(plan: TeardownPlan) -> str:
             "",
             *(
                 f"- {look.moment}, {when(look.at)}: {_count(look.files, 'file')}, {show_bytes(look.bytes)}, "
-                f"fingerprint {visible(look.digest)}"
+                f"fingerprint {visible(look.digest)}{_RESCUED if look.by is Route.MACHINE_RSYNC else ''}"
                 for look in plan.fingerprints
             ),
         ]

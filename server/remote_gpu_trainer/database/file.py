@@ -7,12 +7,11 @@ import threading
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import tenacity
 from pydantic import ValidationError
 
+from remote_gpu_trainer.database.closing import Closing
 from remote_gpu_trainer.database.schema import MIGRATIONS, migrate
 from remote_gpu_trainer.database.text import Unreadable
 from remote_gpu_trainer.errors import JournalError, RgtError
@@ -24,7 +23,7 @@ CHECK_UP_TO_BYTES = 64 << 20
 """Files up to this size are checked whole when opened (about 0.1 s at the limit); larger ones page by page in use."""
 
 
-class Database:
+class Database(Closing):
     """One open file. Thread-safe: one connection behind one lock, since every use is short.
 
     Args:
@@ -132,14 +131,6 @@ class Database:
         """Close. Safe to repeat."""
         with self._lock:
             self._connection.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, problem: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def __repr__(self) -> str:
         return f"Database({str(self.path)!r})"

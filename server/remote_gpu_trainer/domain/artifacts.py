@@ -97,6 +97,10 @@ class ArtifactFinding(Value):
     message: str
 
 
+FOREIGN_CLASSES = "foreign-classes"
+"""Code of the finding that loading a file would run code of classes that it names; only its bytes are proven then."""
+
+
 class FileProof(Value):
     """One local file and the level it reached."""
 
@@ -271,6 +275,9 @@ class Fingerprint(Value):
     digest: str
     files: int
     bytes: int
+    by: Route = Route.DIRECT_SSH
+    """How it was read: over SSH by size and nanosecond, over the machine's rsync by size and second. Plans of earlier
+    versions knew only the first."""
 
 
 def digest_of(value: object) -> str:

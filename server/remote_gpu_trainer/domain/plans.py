@@ -19,6 +19,8 @@ class ProvenFile(Value):
     size: int
     sha256: str
     level: VerificationLevel
+    refused: str | None = None
+    """Why nothing loaded it, where loading it would run code that it names."""
 
 
 class Evidence(Value):

@@ -53,6 +53,10 @@ class Policy(Value):
     max_copy_depth: int = Field(default=64, ge=1)
     copy_destinations: tuple[str, ...] = ()
     """Folders or s3:// prefixes that copies may go to; empty allows the home folder's subfolders and any bucket."""
+    accept_unloaded: tuple[str, ...] = ()
+    """Globs of files whose right bytes are proof enough where loading them would run foreign code."""
+    weights_must_load: bool = False
+    """No verification passes with a weight file below LOADS, for example for want of torch here."""
 
     @model_validator(mode="after")
     def _levels_that_exist(self) -> Self:

@@ -3,11 +3,11 @@
 import sqlite3
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
-from typing import Literal, Self
+from typing import Literal
 
 from pydantic import JsonValue
 
+from remote_gpu_trainer.database.closing import Closing
 from remote_gpu_trainer.database.file import Database
 from remote_gpu_trainer.database.rows import (
     account_of,
@@ -37,7 +37,7 @@ from remote_gpu_trainer.ports import Clock
 _NOTHING = "Nothing was recorded."
 
 
-class SqliteJournal:
+class SqliteJournal(Closing):
     """Implements ``ports.Journal``. Every method is one transaction; writes are on disk when it returns.
 
     Args:
@@ -270,14 +270,6 @@ class SqliteJournal:
     def close(self) -> None:
         """Close the file. Safe to repeat."""
         self._db.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, problem: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 def _need(db: sqlite3.Connection, lease: LeaseId) -> LeaseRecord:

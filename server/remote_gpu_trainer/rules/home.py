@@ -1,6 +1,6 @@
 """Rules over bringing results home and believing that they are."""
 
-from remote_gpu_trainer.domain.artifacts import Route, VerificationLevel
+from remote_gpu_trainer.domain.artifacts import FOREIGN_CLASSES, Route, VerificationLevel
 from remote_gpu_trainer.domain.units import show_bytes
 from remote_gpu_trainer.rules.base import Rule, Severity, Trip, on
 from remote_gpu_trainer.rules.facts import CopyFacts, StopFacts, VerifyFacts
@@ -124,7 +124,8 @@ U16 = Rule(
 
 
 def _pickle(facts: VerifyFacts) -> Trip | None:
-    bad = [proof.path for proof in facts.report.files if any(f.code == "unsafe-pickle" for f in proof.findings)]
+    codes = {"unsafe-pickle", FOREIGN_CLASSES}
+    bad = [proof.path for proof in facts.report.files if any(f.code in codes for f in proof.findings)]
     return Trip(f"{len(bad)} files would run code when loaded: {bad[0][:80]}") if bad else None
 
 

@@ -3,7 +3,14 @@
 import secrets
 from importlib.metadata import version
 
-from remote_gpu_trainer.domain.artifacts import Fingerprint, SkippedEntry, VerificationLevel, digest_of
+from remote_gpu_trainer.domain.artifacts import (
+    FOREIGN_CLASSES,
+    FileProof,
+    Fingerprint,
+    SkippedEntry,
+    VerificationLevel,
+    digest_of,
+)
 from remote_gpu_trainer.domain.instances import Instance, InstancePhase, Volume
 from remote_gpu_trainer.domain.plans import Evidence, Loss, MachineState, ProvenFile, TeardownPlan
 from remote_gpu_trainer.domain.policy import Policy
@@ -146,11 +153,16 @@ def evidence_of(sight: Sight) -> tuple[Evidence, ...]:
             verified_at=report.verified_at,
             lowest_level=report.lowest_level or VerificationLevel.PRESENT,
             files=tuple(
-                ProvenFile(path=one.path, size=one.size, sha256=one.sha256, level=one.level) for one in report.files
+                ProvenFile(path=one.path, size=one.size, sha256=one.sha256, level=one.level, refused=_refused(one))
+                for one in report.files
             ),
             report_digest=digest_of(report.model_dump(mode="json")),
         ),
     )
+
+
+def _refused(proof: FileProof) -> str | None:
+    return next((finding.message for finding in proof.findings if finding.code == FOREIGN_CLASSES), None)
 
 
 def in_words(volumes: tuple[Volume, ...] | None) -> tuple[str, ...]:

@@ -1,9 +1,13 @@
 """Going on after a preemption, an exit or a lost host; and stopping on purpose."""
 
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import asynccontextmanager
 from typing import Literal
 
+from pydantic import JsonValue
+
 from remote_gpu_trainer.domain.ids import OfferId
-from remote_gpu_trainer.domain.instances import Instance, InstancePhase
+from remote_gpu_trainer.domain.instances import AT_REST, Instance
 from remote_gpu_trainer.domain.offers import OfferQuery, RentalType
 from remote_gpu_trainer.domain.policy import Policy
 from remote_gpu_trainer.domain.runs import IntentState, LeaseRecord, RunPhase
@@ -23,7 +27,6 @@ from remote_gpu_trainer.services.views import RunView
 from remote_gpu_trainer.services.watch import WatchService
 
 NOT_RESUMED = "The run was not resumed."
-AT_REST = frozenset({InstancePhase.STOPPED, InstancePhase.PREEMPTED, InstancePhase.EXITED, InstancePhase.SCHEDULING})
 Method = Literal["auto", "restart", "rebid", "relaunch"]
 
 
@@ -37,28 +40,27 @@ class StateChanger:
     async def change(self, record: LeaseRecord, state: Literal["running", "stopped"]) -> None:
         """Ask the platform to start or stop an instance."""
         action = "start" if state == "running" else "stop"
-        intent = self._journal.open_intent(record.lease.id, action, {"state": state})
-        self._journal.record(f"asked.{action}", record.lease.id, {"instance": instance_of(record)})
-        try:
+        async with self._intended(record, action, {"state": state}):
+            self._journal.record(f"asked.{action}", record.lease.id, {"instance": instance_of(record)})
             await self._market.set_state(instance_of(record), state)
-        except AnswerLost as error:
-            self._journal.close_intent(intent.id, IntentState.AMBIGUOUS, {"code": error.code})
-            raise
-        except RgtError as error:
-            self._journal.close_intent(intent.id, IntentState.FAILED, {"code": error.code})
-            raise
-        self._journal.close_intent(intent.id, IntentState.DONE, {})
 
     async def rebid(self, record: LeaseRecord, price: UsdPerHour) -> None:
         """Change an interruptible's price."""
-        intent = self._journal.open_intent(record.lease.id, "bid", {"usd_per_hour": price})
-        try:
+        async with self._intended(record, "bid", {"usd_per_hour": price}):
             await self._market.set_bid(instance_of(record), price)
-        except AnswerLost as error:
-            self._journal.close_intent(intent.id, IntentState.AMBIGUOUS, {"code": error.code})
-            raise
+
+    @asynccontextmanager
+    async def _intended(
+        self, record: LeaseRecord, action: Literal["stop", "start", "bid"], request: Mapping[str, JsonValue]
+    ) -> AsyncGenerator[None]:
+        """Write an intent before the platform is asked, and how it ended."""
+        intent = self._journal.open_intent(record.lease.id, action, request)
+        try:
+            yield
         except RgtError as error:
-            self._journal.close_intent(intent.id, IntentState.FAILED, {"code": error.code})
+            lost = isinstance(error, AnswerLost)
+            state = IntentState.AMBIGUOUS if lost else IntentState.FAILED
+            self._journal.close_intent(intent.id, state, {"code": error.code})
             raise
         self._journal.close_intent(intent.id, IntentState.DONE, {})
 

@@ -3,7 +3,7 @@
 import contextlib
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from remote_gpu_trainer.errors import ConnectionCut
@@ -17,15 +17,15 @@ POLL_S = 0.25
 class ChannelReader:
     """Hands over a channel's output in pieces of about the size that was asked for."""
 
-    def __init__(self, channel: Any, where: str) -> None:
-        self._channel, self._where = channel, where
+    def __init__(self, channel: Any, where: str, chunk: int) -> None:
+        self._channel, self._where, self._chunk = channel, where, chunk
         self.ended = False
         """Whether the far side closed the output."""
 
-    def read(self, chunk: int, silence_s: float) -> bytes | None:
-        """The next bytes: at most 4 MiB, ``b""`` at the end, None when nothing came for ``silence_s`` seconds.
+    def read(self, silence_s: float) -> memoryview | None:
+        """The next bytes: at most 4 MiB, none at the end, None when nothing came for ``silence_s`` seconds.
 
-        After the first bytes it waits a few milliseconds at a time for more, until ``chunk`` is reached: a thread is
+        After the first bytes it waits a few milliseconds at a time for more, until a chunk is there: a thread is
         woken once for a megabyte then, not once for a packet.
 
         Raises:
@@ -34,11 +34,16 @@ class ChannelReader:
         import paramiko
 
         try:
-            data = self._read(chunk, silence_s)
+            data = self._read(self._chunk, silence_s)
         except (paramiko.SSHException, EOFError) as bad:
             raise ConnectionCut(f"the connection to {self._where} broke ({type(bad).__name__})") from bad
         self.ended = data == b""
-        return data
+        return None if data is None else memoryview(data)
+
+    def stop(self) -> None:
+        """Close the channel: a read that is under way returns. Safe to repeat."""
+        with contextlib.suppress(OSError, EOFError):
+            self._channel.close()
 
     def _read(self, chunk: int, silence_s: float) -> bytes | None:
         grab = max(chunk, GRAB)
@@ -91,13 +96,14 @@ class Drain(threading.Thread):
         self.join()
 
 
-def send_all(channel: Any, content: bytes) -> None:
+def send_all(channel: Any, content: Iterable[bytes]) -> None:
     """Feed a channel and close its input; a far side that stops listening shows in its exit status."""
     with contextlib.suppress(OSError, EOFError):
-        view = memoryview(content)
-        while view:
-            try:
-                view = view[channel.send(view[: 1 << 20]) :]
-            except TimeoutError:
-                continue
+        for piece in content:
+            view = memoryview(piece)
+            while view:
+                try:
+                    view = view[channel.send(view[: 1 << 20]) :]
+                except TimeoutError:
+                    continue
         channel.shutdown_write()

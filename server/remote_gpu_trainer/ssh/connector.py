@@ -1,7 +1,6 @@
 """Opening connections: endpoints in their order, the pinned host key, our own client key."""
 
 import logging
-import math
 import socket
 import threading
 from collections.abc import Iterable, Sequence
@@ -21,7 +20,6 @@ from remote_gpu_trainer.ssh.openssh import OpensshTarget
 
 USER = "root"
 KEEPALIVE_S = 15
-ASKED = 3
 FAR_S = 0.06
 """Round trip in seconds that no busy computer explains."""
 REKEY_BYTES = 1 << 35
@@ -114,7 +112,7 @@ class ParamikoConnector:
 
         try:
             return await anyio.to_thread.run_sync(work, abandon_on_cancel=True)
-        except BaseException:
+        except BaseException:  # a cancellation too: the thread goes on, and must close what it still opens
             given_up.set()
             raise
 
@@ -138,10 +136,12 @@ class ParamikoConnector:
             shown: Any = transport.get_remote_server_key()
             with self._pinning:
                 self._pins.check(lease, f"{shown.get_name()} {shown.get_base64()}")
+            asked = self._clock.monotonic()
             transport.auth_publickey(USER, key)
+            login_s = self._clock.monotonic() - asked
             _rekey_late(transport)
             transport.set_keepalive(KEEPALIVE_S)
-            round_trip_s = self._round_trip_s(transport, timeout_s)
+            round_trip_s = self._round_trip_s(transport, timeout_s, login_s)
         except paramiko.AuthenticationException as bad:
             _shut(transport, sock)
             raise _Refused("our key was refused", login=True) from bad
@@ -153,20 +153,21 @@ class ParamikoConnector:
                     effect="Nothing was sent to the machine.",
                 ) from bad
             raise _Refused(f"no SSH ({_reason(bad)})") from bad
-        except BaseException:
+        except BaseException:  # whatever ended it, half a connection must not stay open
             _shut(transport, sock)
             raise
         return transport, round_trip_s
 
-    def _round_trip_s(self, transport: Any, timeout_s: float) -> float:
-        """The shortest of up to three questions; a long answer is not asked again, a short one may be a busy moment."""
-        shortest = math.inf
-        for _ in range(ASKED):
+    def _round_trip_s(self, transport: Any, timeout_s: float, login_s: float) -> float:
+        """At most so much: half of the login, which is two questions. Only a doubtful length is worth one of its own.
+
+        The host looks again whenever it opens a channel, for a login may have met a busy moment.
+        """
+        shortest = login_s / 2
+        if NEAR_S < shortest < FAR_S:
             asked = self._clock.monotonic()
             transport.open_session(timeout=timeout_s).close()
             shortest = min(shortest, self._clock.monotonic() - asked)
-            if not NEAR_S < shortest < FAR_S:
-                break
         return shortest
 
     def _choose(self, transport: Any, lease: LeaseId) -> None:

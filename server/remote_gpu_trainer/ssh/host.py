@@ -5,7 +5,8 @@ import posixpath
 import secrets
 import shlex
 import threading
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+import time
+from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from remote_gpu_trainer.errors import ConnectionCut, InvalidRequest, RemoteComma
 from remote_gpu_trainer.ports import CommandResult
 from remote_gpu_trainer.ssh.channel import ChannelReader, Drain, send_all
 from remote_gpu_trainer.ssh.openssh import OpensshTarget, demand_ssh_success
+from remote_gpu_trainer.ssh.output import STALL_S, Output
 from remote_gpu_trainer.ssh.piped import PipedCommand
 from remote_gpu_trainer.ssh.quoting import command_line
 
@@ -29,8 +31,6 @@ NEAR_S = 0.008
 """Round trip in seconds below which the 2 MiB window of the system's ``ssh`` does not hold it back."""
 MAX_PACKET = 256 << 10
 OPEN_S = 30.0
-STALL_S = 60.0
-"""A stream on which nothing arrives for this long is taken for cut."""
 PUT_S = 600.0
 
 
@@ -40,7 +40,7 @@ class ParamikoHost:
     def __init__(self, endpoint: Endpoint, transport: Any, target: OpensshTarget | None, round_trip_s: float) -> None:
         self._endpoint, self._transport, self._target = endpoint, transport, target
         self.round_trip_s = round_trip_s
-        """Seconds that opening a channel took, when the connection was made."""
+        """Seconds, at most: the shortest of what was seen since the connection began."""
 
     @property
     def endpoint(self) -> Endpoint:
@@ -80,11 +80,11 @@ class ParamikoHost:
     def _run_blocking(self, line: str, stdin: bytes, max_output: int, opened: "_Opened") -> CommandResult:
         channel = self._exec(line, opened)
         errors = Drain(channel.recv_stderr, max_output)
-        sending = threading.Thread(target=send_all, args=(channel, stdin), name="ssh-stdin", daemon=True)
+        sending = threading.Thread(target=send_all, args=(channel, [stdin]), name="ssh-stdin", daemon=True)
         sending.start()
         kept, dropped = bytearray(), False
-        reader = ChannelReader(channel, self._where)
-        while (data := reader.read(1 << 20, STALL_S)) != b"":
+        reader = ChannelReader(channel, self._where, 1 << 20)
+        while (data := reader.read(STALL_S)) is None or data:
             if data is None:
                 continue  # silence: the caller's time limit decides
             dropped = dropped or len(kept) + len(data) > max_output
@@ -101,7 +101,9 @@ class ParamikoHost:
         import paramiko
 
         try:
+            asked = time.monotonic()
             channel: Any = self._transport.open_session(window_size=WINDOW, max_packet_size=MAX_PACKET, timeout=OPEN_S)
+            self.round_trip_s = min(self.round_trip_s, time.monotonic() - asked)
             opened.hold(channel)
             channel.exec_command(line)
         except (OSError, EOFError, paramiko.SSHException) as bad:
@@ -119,13 +121,13 @@ class ParamikoHost:
         return f"{self._endpoint.host}:{self._endpoint.port}"
 
     def stream(
-        self, argv: Sequence[str], *, stdin: bytes = b"", chunk: int = 1 << 20, bulk: bool = False
-    ) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
+        self, argv: Sequence[str], *, stdin: bytes | Iterable[bytes] = b"", chunk: int = 1 << 20, bulk: bool = False
+    ) -> AbstractAsyncContextManager[Output]:
         """Run a command and read its output as it comes, through a channel with a large window.
 
         Args:
             argv: The command.
-            stdin: Its whole input.
+            stdin: Its whole input, or pieces of it, which are drawn on a thread of its own and may wait.
             chunk: About how many bytes are handed over at once.
             bulk: Much output is expected. From a machine nearby the system's own ``ssh`` then carries it over a
                 connection of its own, where one is installed: it decrypts several times faster than Python does.
@@ -136,17 +138,17 @@ class ParamikoHost:
             ConnectionCut: the connection ended in the middle, or nothing came for 60 s.
             HostKeyChanged: the connection of its own met another key than the pinned one.
         """
-        line = command_line(argv)
+        line, pieces = command_line(argv), [stdin] if isinstance(stdin, bytes) else stdin
         if bulk and self.round_trip_s < NEAR_S and self._target is not None and self._target.installed:
-            return self._piped(self._target.command(argv), stdin, chunk)
-        return self._stream(line, stdin, chunk)
+            return self._piped(self._target.command(argv), pieces, chunk)
+        return self._stream(line, pieces, chunk)
 
     @asynccontextmanager
-    async def _piped(self, command: list[str], stdin: bytes, chunk: int) -> AsyncGenerator[AsyncIterator[bytes]]:
+    async def _piped(self, command: list[str], stdin: Iterable[bytes], chunk: int) -> AsyncGenerator[Output]:
         running = await anyio.to_thread.run_sync(PipedCommand, command, stdin, chunk)
         try:
-            output = self._pieces(running.read, chunk)
-            async with aclosing(output):
+            output = Output(running, self._where)
+            async with aclosing(output.pieces):
                 yield output
             if running.ended:
                 status, said = await anyio.to_thread.run_sync(running.end, abandon_on_cancel=True)
@@ -155,22 +157,16 @@ class ParamikoHost:
             with anyio.CancelScope(shield=True):
                 await anyio.to_thread.run_sync(running.close)
 
-    async def _pieces(self, read: Callable[[int, float], bytes | None], chunk: int) -> AsyncGenerator[bytes]:
-        while data := await anyio.to_thread.run_sync(read, chunk, STALL_S, abandon_on_cancel=True):
-            yield data
-        if data is None:
-            raise ConnectionCut(f"nothing came from {self._where} for {STALL_S:g} s")
-
     @asynccontextmanager
-    async def _stream(self, line: str, stdin: bytes, chunk: int) -> AsyncGenerator[AsyncIterator[bytes]]:
+    async def _stream(self, line: str, stdin: Iterable[bytes], chunk: int) -> AsyncGenerator[Output]:
         opened = _Opened()
         try:
             channel = await anyio.to_thread.run_sync(self._exec, line, opened, abandon_on_cancel=True)
             errors = Drain(channel.recv_stderr, 1 << 14)
             threading.Thread(target=send_all, args=(channel, stdin), name="ssh-stdin", daemon=True).start()
-            reader = ChannelReader(channel, self._where)
-            output = self._pieces(reader.read, chunk)
-            async with aclosing(output):
+            reader = ChannelReader(channel, self._where, chunk)
+            output = Output(reader, self._where)
+            async with aclosing(output.pieces):
                 yield output
             if reader.ended:
                 await anyio.to_thread.run_sync(self._demand_success, channel, errors, line, abandon_on_cancel=True)

@@ -138,7 +138,7 @@ class S3Store:
                 parts = [one.result() for one in sent]
             _demand_same(path, whole.hexdigest(), sha256)
             self._client.complete_multipart_upload(**target, UploadId=upload, MultipartUpload={"Parts": parts})
-        except BaseException:
+        except BaseException:  # whatever ended it, the parts sent so far would be billed
             self._client.abort_multipart_upload(**target, UploadId=upload)
             raise
 

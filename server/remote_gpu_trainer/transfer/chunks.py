@@ -7,16 +7,17 @@ import json
 import os
 import stat
 import zlib
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
-from remote_gpu_trainer.domain.values import Value
 from remote_gpu_trainer.transfer.landing import Landing, full_or_other
 
 NAME = "map.jsonl"
 MOST_BYTES = 1 << 30
+HELD_BYTES = 4 << 20
+"""Small files are noted together once they are so many bytes."""
 
 
-class Piece(Value):
+class Piece(NamedTuple):
     """A range of an unfinished file that has arrived."""
 
     offset: int
@@ -24,7 +25,7 @@ class Piece(Value):
     sha256: str
 
 
-class Finished(Value):
+class Finished(NamedTuple):
     """A file that was finished and published."""
 
     source: str
@@ -47,7 +48,10 @@ class ChunkMap:
             self._fd = os.open(NAME, flags, 0o600, dir_fd=landing.partials)
         except OSError as bad:
             raise full_or_other(bad, landing.path) from bad
+        self._held, self._held_bytes = bytearray(), 0
         self.pieces: dict[str, list[Piece]] = {}
+        self.beginnings: dict[str, dict[int, str]] = {}
+        """By the key of an unfinished file: how many of its first bytes have arrived, and their hash."""
         self.finished: dict[str, Finished] = {}
         self._load()
 
@@ -71,15 +75,35 @@ class ChunkMap:
         if kind == "piece":
             offset, length, sha256 = rest
             self.pieces.setdefault(key, []).append(Piece(offset=offset, length=length, sha256=sha256))
+        elif kind == "begun":
+            end, sha256 = rest
+            self.beginnings.setdefault(key, {})[end] = sha256
         elif kind == "forget":
-            self.pieces.pop(key, None)
+            self._forget(key)
         else:
-            source, size, mtime_ns, sha256 = rest
+            *partial, source, size, mtime_ns, sha256 = rest
             self.finished[key] = Finished(source=source, size=size, mtime_ns=mtime_ns, sha256=sha256)
+            for each in partial:  # maps of earlier versions say it in a line of its own
+                self._forget(each)
+
+    def _forget(self, key: str) -> None:
+        self.pieces.pop(key, None)
+        self.beginnings.pop(key, None)
 
     def add_piece(self, key: str, piece: Piece) -> None:
         """Note that a range has arrived."""
         self._write([["piece", key, piece.offset, piece.length, piece.sha256]])
+
+    def add_beginning(self, key: str, end: int, sha256: str) -> None:
+        """Note that the first ``end`` bytes have arrived."""
+        self._write([["begun", key, end, sha256]])
+
+    def add_small(self, key: str, piece: Piece) -> None:
+        """Note a small file that has arrived, with others: at most 4 MiB would be fetched again after a kill."""
+        self._hold([["piece", key, piece.offset, piece.length, piece.sha256]])
+        self._held_bytes += piece.length
+        if self._held_bytes >= HELD_BYTES:
+            self._write([])
 
     def forget(self, key: str) -> None:
         """Drop all pieces of an unfinished file."""
@@ -87,20 +111,27 @@ class ChunkMap:
 
     def finish(self, files: list[tuple[str, str, Finished]]) -> None:
         """Note files as (path, key of the unfinished file, what it is), after they were published."""
-        lines: list[list[Any]] = [["done", path, f.source, f.size, f.mtime_ns, f.sha256] for path, _, f in files]
-        self._write([*lines, *(["forget", key] for _, key, _ in files if key in self.pieces)])
+        self._write([["done", path, key, f.source, f.size, f.mtime_ns, f.sha256] for path, key, f in files])
 
     def _write(self, items: list[list[Any]]) -> None:
-        text = b""
+        self._hold(items)
+        text, self._held, self._held_bytes = self._held, bytearray(), 0
+        view = memoryview(text)
+        while view:
+            view = view[os.write(self._fd, view) :]
+
+    def _hold(self, items: list[list[Any]]) -> None:
         for item in items:
             body = json.dumps(item).encode("ascii")
-            text += body + b" " + _check(body) + b"\n"
+            self._held += body + b" " + _check(body) + b"\n"
             self._take(item)
-        os.write(self._fd, text)
 
     def close(self) -> None:
-        """Close the file."""
-        os.close(self._fd)
+        """Write what was held back, and close the file."""
+        try:
+            self._write([])
+        finally:
+            os.close(self._fd)
 
 
 def _check(body: bytes) -> bytes:

@@ -19,7 +19,7 @@ async def crew(work: Callable[[], Coroutine[Any, Any, None]], count: int) -> Non
         async with anyio.create_task_group() as group:
             for _ in range(count):
                 group.start_soon(work)
-    except BaseExceptionGroup as many:
+    except BaseExceptionGroup as many:  # the task group wraps even a lone error, and callers want that one
         failed = _first(many)
     if failed is not None:
         raise failed  # out here, so that its own cause stays the cause
@@ -37,7 +37,7 @@ async def both(one: Callable[[], Awaitable[A]], other: Callable[[], Awaitable[B]
         async with anyio.create_task_group() as group:
             group.start_soon(ask, 0, one)
             group.start_soon(ask, 1, other)
-    except BaseExceptionGroup as many:
+    except BaseExceptionGroup as many:  # the task group wraps even a lone error, and callers want that one
         failed = _first(many)
     if failed is not None:
         raise failed

@@ -1,11 +1,11 @@
 """Carrying out a plan over as many connections as it takes, and over as many cuts as are bearable."""
 
-import json
 from collections.abc import Awaitable, Callable, Sequence
 from importlib import resources
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import anyio
+import anyio.from_thread
 import anyio.to_thread
 
 from remote_gpu_trainer.domain.units import Usd
@@ -15,9 +15,9 @@ from remote_gpu_trainer.transfer.crew import crew
 from remote_gpu_trainer.transfer.landing import full_or_other
 from remote_gpu_trainer.transfer.limits import Progress, ProgressSink
 from remote_gpu_trainer.transfer.manifests import python
-from remote_gpu_trainer.transfer.plan import bundles
+from remote_gpu_trainer.transfer.orders import Feed, Orders
 from remote_gpu_trainer.transfer.receiver import Receiver, Shelf
-from remote_gpu_trainer.transfer.tasks import FileTask, Order
+from remote_gpu_trainer.transfer.tasks import FileTask
 
 HostFactory = Callable[[], Awaitable[RemoteHost]]
 CUTS = 6
@@ -28,7 +28,7 @@ FAR_S = 0.02
 TWO_FROM = 256 << 20
 BULK_FROM = 32 << 20
 BULK_ORDERS = 1000
-"""Bytes, or ranges, in one command that are worth a connection of their own."""
+"""Bytes, or files, of one round that are worth a connection of their own."""
 REPORT_S = 0.5
 BROKEN = (ConnectionCut, HostUnreachable, WaitExpired, EOFError)
 """Ways in which a connection ends; paramiko says EOFError when it tells a dead peer that there is room again."""
@@ -56,6 +56,11 @@ class Line:
         async with self._lock:
             return await self._factory()
 
+    @property
+    def spare(self) -> RemoteHost | None:
+        """A connection that nobody uses at this moment. It is not taken: others may use it as well."""
+        return self._spare[-1] if self._spare else None
+
     def give_back(self, host: RemoteHost) -> None:
         """Keep a working connection for the next use."""
         self._spare.append(host)
@@ -74,7 +79,7 @@ class Line:
             except BROKEN as cut:
                 await drop(host)
                 await self.pause(cut)
-            except BaseException:
+            except BaseException:  # a cancellation too: an answer under way makes the connection useless
                 await drop(host)
                 raise
             else:
@@ -133,8 +138,7 @@ class Fetch:
         self._kept = self._total - missing - self.moved
         self._report(last=True)
         while open_:
-            waiting = bundles(open_, await self._connections(missing))
-            await self._round(waiting)
+            await self._round(open_, await self._connections(missing))
             open_ = [task for task in tasks if task.open]
         self._report(last=True)
 
@@ -144,60 +148,84 @@ class Fetch:
 
         return 2 if missing >= TWO_FROM and await self._line.use(far) else 1
 
-    async def _round(self, waiting: list[list[Order]]) -> None:
-        """Let up to two connections work the bundles off; a cut ends the round of that connection."""
+    async def _round(self, tasks: Sequence[FileTask], connections: int) -> None:
+        """Let the connections work off what is missing; a cut of one ends the round once the other is done."""
         cuts: list[Exception] = []
         before = self._shelf.counters.steps
+        orders = Orders(order for task in tasks if task.open for order in task.orders(chain=connections == 1))
+        missing = sum(high - low for task in tasks for low, high in task.missing())
+        bulk = missing >= BULK_FROM or len(tasks) >= BULK_ORDERS
 
         async def work() -> None:
-            while waiting and not cuts:
-                if cut := await self._one(waiting.pop(0)):
-                    cuts.append(cut)
+            if orders and (cut := await self._one(orders, bulk=bulk)):
+                orders.stop()
+                cuts.append(cut)
 
-        await crew(work, min(2, len(waiting)))
+        await crew(work, connections)
         if self._shelf.counters.steps > before:
             self._line.fruitless = 0
         if cuts:
             await self._line.pause(cuts[0])
 
-    async def _one(self, orders: list[Order]) -> Exception | None:
-        receiver = Receiver(orders, self._shelf, self._count)
+    async def _one(self, orders: Orders, *, bulk: bool) -> Exception | None:
+        feed = Feed(orders)
+        receiver = Receiver(feed.given, self._shelf, self._counted(feed))
         host: RemoteHost | None = None
         try:
             host = await self._line.take()
-            bulk = sum(order.length for order in orders) >= BULK_FROM or len(orders) >= BULK_ORDERS
-            async with host.stream(python("-c", self._program), stdin=_written(orders), bulk=bulk) as output:
-                async for data in output:
-                    await self._in_thread(receiver.feed, data)
-                    self._report()
+            command = python("-c", self._program)
+            async with host.stream(command, stdin=feed.lines(), bulk=bulk) as output:
+                await output.pump(self._taking(receiver))
             await self._in_thread(receiver.end)
         except BROKEN as cut:
             await self._in_thread(receiver.abandon)
             await drop(host)
             return cut
-        except BaseException:
+        except BaseException:  # a cancellation too: half a file must not stay open
             with anyio.CancelScope(shield=True):
                 await self._in_thread(receiver.abandon)
             await drop(host)
             raise
+        finally:
+            feed.close()
         self._line.give_back(host)
         return None
 
-    async def _in_thread(self, work: Callable[..., None], *arguments: Any) -> None:
+    def _taking(self, receiver: Receiver) -> Callable[[memoryview], None]:
+        def take(piece: memoryview) -> None:
+            try:
+                receiver.feed(piece)
+            except OSError as bad:
+                raise full_or_other(bad, self._shelf.landing.path) from bad
+            if self._due():
+                anyio.from_thread.run_sync(self._report)
+
+        return take
+
+    async def _in_thread(self, work: Callable[[], None]) -> None:
         try:
-            await anyio.to_thread.run_sync(work, *arguments)
+            await anyio.to_thread.run_sync(work)
         except OSError as bad:
             raise full_or_other(bad, self._shelf.landing.path) from bad
 
-    def _count(self, size: int) -> None:
-        with self._shelf.lock:
-            self._shelf.counters.bytes += size
+    def _counted(self, feed: Feed) -> Callable[[int, bool], None]:
+        counters, lock = self._shelf.counters, self._shelf.lock
+
+        def count(size: int, answered: bool) -> None:
+            if size:
+                with lock:
+                    counters.bytes += size
+            feed.came(size, answered=answered)
+
+        return count
+
+    def _due(self) -> bool:
+        return self._progress is not None and self._clock.monotonic() - self._reported >= REPORT_S
 
     def _report(self, *, last: bool = False) -> None:
-        now = self._clock.monotonic()
-        if self._progress is None or (now - self._reported < REPORT_S and not last):
+        if self._progress is None or not (last or self._due()):
             return
-        self._reported = now
+        self._reported = now = self._clock.monotonic()
         done = min(self._total, max(0, self._kept + self.moved))
         rate = self.moved / max(now - self._began, 1e-3)
         self._progress(
@@ -211,11 +239,3 @@ class Fetch:
                 cost=self.estimate,
             )
         )
-
-
-def _written(orders: Sequence[Order]) -> bytes:
-    lines = [
-        json.dumps([o.task.root, o.task.entry.path, o.offset, o.length, o.task.entry.size, o.task.entry.mtime_ns])
-        for o in orders
-    ]
-    return "\n".join(lines).encode("ascii")

@@ -29,7 +29,8 @@ class Landing:
         self._held: dict[str, int] = {}
         try:
             self.partials = self._enter(self._top, PARTIAL_FOLDER, PARTIAL_FOLDER)
-        except BaseException:
+            self._known = set(os.listdir(self.partials))
+        except BaseException:  # whatever ended it, the descriptor must not stay open
             os.close(self._top)
             raise
 
@@ -43,12 +44,19 @@ class Landing:
         """Room that is left for an ordinary user."""
         return shutil.disk_usage(self.path).free
 
+    def begun(self, name: str) -> bool:
+        """Whether an unfinished file of that name may be there; this process is the only one that makes any."""
+        return name in self._known
+
     def open_partial(self, name: str) -> int:
         """A descriptor for an unfinished file, made when missing; the caller closes it."""
+        self._known.add(name)
         return os.open(name, os.O_RDWR | os.O_CREAT | _PLAIN, 0o600, dir_fd=self.partials)
 
     def partial_size(self, name: str) -> int:
         """Bytes of an unfinished file; 0 when there is none."""
+        if not self.begun(name):
+            return 0
         with contextlib.suppress(FileNotFoundError):
             seen = os.stat(name, dir_fd=self.partials, follow_symlinks=False)
             return seen.st_blocks * 512
@@ -56,6 +64,7 @@ class Landing:
 
     def drop_partial(self, name: str) -> None:
         """Forget an unfinished file."""
+        self._known.discard(name)
         with contextlib.suppress(FileNotFoundError):
             os.unlink(name, dir_fd=self.partials)
 
@@ -68,6 +77,7 @@ class Landing:
         folder, name = self._parent(path, make=True)
         try:
             os.rename(partial, name, src_dir_fd=self.partials, dst_dir_fd=folder)
+            self._known.discard(partial)
         except (IsADirectoryError, NotADirectoryError) as bad:
             raise _in_the_way(path) from bad
         except OSError as bad:
@@ -80,6 +90,7 @@ class Landing:
             OSError: it is gone.
         """
         folder, name = self._parent(path, make=False)
+        other._known.add(partial)
         os.rename(name, partial, src_dir_fd=folder, dst_dir_fd=other.partials)
 
     def sync_folder(self, path: str) -> None:

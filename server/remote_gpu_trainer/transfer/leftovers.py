@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from remote_gpu_trainer.domain.artifacts import EntryKind, Manifest, SkippedEntry
 from remote_gpu_trainer.errors import LimitExceeded, RemoteCommandFailed
 from remote_gpu_trainer.ports import RemoteHost
+from remote_gpu_trainer.transfer.cue import Cue
 from remote_gpu_trainer.transfer.limits import CopyLimits
 from remote_gpu_trainer.transfer.manifests import read_roster
 from remote_gpu_trainer.transfer.paths import shown
@@ -17,14 +18,23 @@ REASON = "outside the copied paths"
 
 
 async def left_behind(
-    host: RemoteHost, roots: Sequence[str], *, script: bytes, limits: CopyLimits, disk: str = DATA_DISK
+    host: RemoteHost,
+    roots: Sequence[str],
+    *,
+    script: bytes,
+    limits: CopyLimits,
+    disk: str = DATA_DISK,
+    cue: Cue | None = None,
 ) -> tuple[SkippedEntry, ...]:
     """Files of the data disk outside the roots, largest first; beyond 200 a last entry sums up the others.
 
-    A disk that cannot be listed is one entry that says so: unknown is not nothing.
+    With a ``cue`` the machine looks when it is given. A disk that cannot be listed is one entry that says so: unknown
+    is not nothing.
     """
     try:
-        roster = await read_roster(host, [disk], script=script, hash_files=False, limits=limits)
+        roster = await read_roster(
+            host, [disk], script=script, hash_files=False, limits=limits, without=[*roots, f"{disk}/{OURS}"], cue=cue
+        )
     except (RemoteCommandFailed, LimitExceeded) as bad:
         return (SkippedEntry(path=disk, size=0, reason=f"what lies there is unknown: {bad.message}"),)
     if 0 in roster.unreadable:

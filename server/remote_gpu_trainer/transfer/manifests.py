@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from remote_gpu_trainer.domain.artifacts import Manifest
 from remote_gpu_trainer.errors import InvalidRequest, RemoteCommandFailed
 from remote_gpu_trainer.ports import RemoteHost
+from remote_gpu_trainer.transfer.cue import Cue
 from remote_gpu_trainer.transfer.limits import CopyLimits
 from remote_gpu_trainer.transfer.roster import Roster
 
@@ -19,9 +20,27 @@ def python(*arguments: str) -> list[str]:
 
 
 async def read_roster(
-    host: RemoteHost, roots: Sequence[str], *, script: bytes, hash_files: bool, limits: CopyLimits
+    host: RemoteHost,
+    roots: Sequence[str],
+    *,
+    script: bytes,
+    hash_files: bool,
+    limits: CopyLimits,
+    earlier: Roster | None = None,
+    without: Sequence[str] = (),
+    cue: Cue | None = None,
 ) -> Roster:
     """Lists of the roots, with what could not be listed.
+
+    Args:
+        host: Where to ask.
+        roots: Absolute folders.
+        script: The content of ``scripts/manifest.py``.
+        hash_files: Whether the machine reads and hashes every file.
+        limits: Entries and depth.
+        earlier: An earlier answer about the same roots: of a list that is still the same only that is said.
+        without: Absolute paths, as they are named from the roots, that are not listed with what is below them.
+        cue: When the machine may begin to look; its Python is started at once.
 
     Raises:
         InvalidRequest: a root is not an absolute, plain path.
@@ -36,11 +55,15 @@ async def read_roster(
                 next_step="name folders such as /workspace/out",
                 effect="Nothing was copied.",
             )
-    roster = Roster(list(roots), max_entries=limits.max_entries, max_depth=limits.max_depth)
+    roster = Roster(list(roots), max_entries=limits.max_entries, max_depth=limits.max_depth, earlier=earlier)
     arguments = [word for root in roots for word in ("--root", root)]
+    arguments += [word for path in without for word in ("--without", path)]
+    arguments += [word for digest in (earlier.digests if earlier else ()) for word in ("--known", digest)]
     arguments += ["--max-entries", str(limits.max_entries), "--max-depth", str(limits.max_depth)]
     arguments += ["--hash"] if hash_files else []
-    async with host.stream(python("-", *arguments), stdin=script) as output:
+    async with host.stream(python("-", *arguments), stdin=script if cue is None else cue.pieces(script)) as output:
+        if cue is not None:
+            await cue.wait()  # silence until then is no cut
         async for data in output:
             roster.feed(data)
     roster.end()

@@ -2,6 +2,7 @@
 
 import re
 import unicodedata
+from functools import lru_cache
 
 PARTIAL_FOLDER = ".rgt-partial"
 """Where unfinished files live below a destination; no remote name may reach into it."""
@@ -37,11 +38,12 @@ def unsafe_reason(path: str, *, max_depth: int = 64) -> str | None:
         return "a backslash, which some systems take for a folder's end"
     if _DRIVE.match(path):
         return "the letter of a drive on Windows"
-    for character in path:
-        if character >= "\x7f" or character < " ":
-            kind = unicodedata.category(character)
-            if kind in _HIDDEN:
-                return f"{_HIDDEN[kind]} (U+{ord(character):04X})"
+    if not (path.isascii() and path.isprintable()):  # nearly all are, and then there is nothing to look for
+        for character in path:
+            if character >= "\x7f" or character < " ":
+                kind = unicodedata.category(character)
+                if kind in _HIDDEN:
+                    return f"{_HIDDEN[kind]} (U+{ord(character):04X})"
     if len(path.encode()) > MOST_PATH_BYTES:
         return f"longer than {MOST_PATH_BYTES} bytes"
     parts = path.split("/")
@@ -52,6 +54,7 @@ def unsafe_reason(path: str, *, max_depth: int = 64) -> str | None:
     )
 
 
+@lru_cache(1 << 14)  # folders recur, and each path is asked for twice
 def _part_reason(part: str) -> str | None:
     if part in ("", ".", ".."):
         return f"a component that is {part!r}"
@@ -66,6 +69,8 @@ def _part_reason(part: str) -> str | None:
 
 def collision_key(path: str) -> str:
     """Equal for names that some file system takes for one: case is folded and Unicode is composed."""
+    if path.isascii():
+        return path.lower()
     return unicodedata.normalize("NFC", unicodedata.normalize("NFKD", path).casefold())
 
 
@@ -83,12 +88,15 @@ class Roll:
 
     def __init__(self) -> None:
         self._taken: dict[str, tuple[str, bool]] = {}
+        self._folders: set[str] = set()
+        """Taken, with all above them, in just this spelling."""
 
     def take(self, path: str) -> str | None:
         """Take a file's name; or say with what it collides, and take nothing."""
         parts = path.split("/")
+        folder = path.rpartition("/")[0]
         wanted: dict[str, tuple[str, bool]] = {}
-        for end in range(1, len(parts) + 1):
+        for end in range(len(parts) if folder in self._folders else 1, len(parts) + 1):
             name, is_file = "/".join(parts[:end]), end == len(parts)
             key = collision_key(name)
             taken = self._taken.get(key)
@@ -97,4 +105,5 @@ class Roll:
             elif taken != (name, False) or is_file:
                 return f"collides with {shown(taken[0])}"
         self._taken.update(wanted)
+        self._folders.add(folder)
         return None

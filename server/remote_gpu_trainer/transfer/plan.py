@@ -9,10 +9,7 @@ from remote_gpu_trainer.errors import LimitExceeded, LocalDiskFull, RouteRefused
 from remote_gpu_trainer.transfer.landing import Landing
 from remote_gpu_trainer.transfer.limits import CopyLimits
 from remote_gpu_trainer.transfer.paths import Roll, shown, unsafe_reason
-from remote_gpu_trainer.transfer.tasks import FileTask, Order
-
-BUNDLE_BYTES = 2 << 30
-BUNDLE_FILES = 20_000
+from remote_gpu_trainer.transfer.tasks import FileTask
 
 
 def plan_files(
@@ -96,19 +93,3 @@ def demand_room(tasks: Sequence[FileTask], landing: Landing, limits: CopyLimits)
 def to_come(tasks: Sequence[FileTask], landing: Landing) -> int:
     """Bytes that are still to be moved, what is here of half files not counted."""
     return sum(max(0, t.entry.size - landing.partial_size(t.key)) for t in tasks if t.open)
-
-
-def bundles(tasks: Sequence[FileTask], connections: int) -> list[list[Order]]:
-    """All missing ranges in parts of about equal bytes, each for one command on the machine."""
-    orders = [order for task in tasks if task.open for order in task.orders()]
-    total = sum(order.length for order in orders)
-    share = min(BUNDLE_BYTES, max(64 << 20, total // connections + 1))
-    parts: list[list[Order]] = []
-    size = 0
-    for order in orders:
-        if not parts or size >= share or len(parts[-1]) >= BUNDLE_FILES:
-            parts.append([])
-            size = 0
-        parts[-1].append(order)
-        size += order.length
-    return parts

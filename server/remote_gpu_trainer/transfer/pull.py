@@ -1,19 +1,23 @@
 """Bringing results home: list, fetch, look again, and say what was left."""
 
+import contextlib
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing
+from functools import partial
 from pathlib import Path
 
+import anyio
 import anyio.to_thread
 
 from remote_gpu_trainer.domain.artifacts import CopyReceipt, Manifest, ManifestEntry, Route, SkippedEntry
 from remote_gpu_trainer.domain.ids import CopyId, InstanceId, LeaseId
 from remote_gpu_trainer.domain.units import UsdPerGB
-from remote_gpu_trainer.errors import InvalidRequest
+from remote_gpu_trainer.errors import InvalidRequest, RemoteCommandFailed
 from remote_gpu_trainer.ports import Clock, RemoteHost
 from remote_gpu_trainer.transfer.chunks import ChunkMap
 from remote_gpu_trainer.transfer.crew import both
-from remote_gpu_trainer.transfer.fetch import Fetch, Line
+from remote_gpu_trainer.transfer.cue import Cue
+from remote_gpu_trainer.transfer.fetch import BROKEN, FAR_S, Fetch, Line
 from remote_gpu_trainer.transfer.landing import Landing
 from remote_gpu_trainer.transfer.leftovers import DATA_DISK, left_behind
 from remote_gpu_trainer.transfer.limits import CopyLimits, ProgressSink, egress
@@ -25,6 +29,10 @@ from remote_gpu_trainer.transfer.roots import plain_roots, prefixes
 from remote_gpu_trainer.transfer.roster import Roster
 from remote_gpu_trainer.transfer.tasks import FileTask, recall
 
+Seen = tuple[Roster, tuple[SkippedEntry, ...]]
+"""The list as it is now, and what lies outside the copied paths."""
+SECOND_S = 3.0
+"""What a second connection may take that is opened before it is known whether it is needed."""
 ROUNDS = 3
 """How often a file that keeps changing is copied anew before it is named as such."""
 
@@ -83,24 +91,31 @@ async def pull(
     places = prefixes(wanted)
     line = Line(host_factory, clock)
 
-    async def ask(host: RemoteHost) -> Roster:
-        return await read_roster(host, wanted, script=manifest_script, hash_files=False, limits=limits)
-
-    async def look_again(host: RemoteHost) -> tuple[Roster, tuple[SkippedEntry, ...]]:
-        return await both(
-            lambda: ask(host),
-            lambda: left_behind(host, wanted, script=manifest_script, limits=limits, disk=data_disk),
+    async def ask(host: RemoteHost, earlier: Roster | None = None, cue: Cue | None = None) -> Roster:
+        return await read_roster(
+            host, wanted, script=manifest_script, hash_files=False, limits=limits, earlier=earlier, cue=cue
         )
 
+    async def look_again(host: RemoteHost, cue: Cue | None = None) -> Seen:
+        return await both(
+            lambda: ask(host, roster, cue),
+            lambda: left_behind(host, wanted, script=manifest_script, limits=limits, disk=data_disk, cue=cue),
+        )
+
+    async def ask_first(host: RemoteHost) -> Roster:
+        if getattr(host, "round_trip_s", 0.0) < FAR_S:
+            return await ask(host)
+        return (await both(lambda: ask(host), lambda: _one_more(line)))[0]
+
     async with aclosing(line):
-        roster = await line.use(ask)
+        roster = await line.use(ask_first)
         _demand_listed(wanted, roster)
         tasks, skipped = plan_files(roster.manifests, places, lease, limits)
         skipped += [_placed(places[number], entry) for number, entry in roster.skipped]
         landing = Landing(destination)
         try:
             chunks = ChunkMap(landing)
-        except BaseException:
+        except BaseException:  # whatever ended it, the folders must not stay open
             landing.close()
             raise
         shelf = Shelf(landing, chunks)
@@ -115,9 +130,15 @@ async def pull(
             fetch.estimate = estimate = egress(missing, egress_usd_per_gb)
             demand_price(estimate, limits)
             for last in [*[False] * (ROUNDS - 1), True]:
-                await fetch.run(tasks)
-                roster, left = await line.use(look_again)
-                if not _settle(tasks, roster, places, lease, limits, last=last):
+                earlier, cue = roster, Cue()
+                _, seen = await both(
+                    partial(_fetched, fetch, tasks, cue), partial(_prepared, line.spare, look_again, cue)
+                )
+                roster, left = seen or await line.use(look_again)
+                fresh = tasks  # where the list is still the same, so is the plan
+                if roster.manifests != earlier.manifests:
+                    fresh, _ = plan_files(roster.manifests, places, lease, limits)
+                if not _settle(tasks, fresh, limits, last=last):
                     break
                 demand_room(tasks, landing, limits)
         finally:
@@ -144,6 +165,32 @@ async def pull(
     )
 
 
+async def _fetched(fetch: Fetch, tasks: Sequence[FileTask], cue: Cue) -> None:
+    """Fetch, and give the word to look again."""
+    try:
+        await fetch.run(tasks)
+        cue.give()
+    finally:
+        cue.withhold()
+
+
+async def _prepared(
+    host: RemoteHost | None, look: Callable[[RemoteHost, Cue], Awaitable[Seen]], cue: Cue
+) -> Seen | None:
+    """Look at the word, with what answers started before it; None when that has to be done anew, alone."""
+    if host is None:
+        return None
+    with contextlib.suppress(*BROKEN, RemoteCommandFailed):
+        return await look(host, cue)
+    return None
+
+
+async def _one_more(line: Line) -> None:
+    """Open a second connection, which much over a long way will want, while the first is still asking."""
+    with anyio.move_on_after(SECOND_S), contextlib.suppress(*BROKEN):
+        line.give_back(await line.take())
+
+
 def _recall(tasks: list[FileTask], landing: Landing, chunks: ChunkMap, shelf: Shelf) -> None:
     """Take over what an earlier call left; a file of which only the name was missing gets it."""
     for task in tasks:
@@ -161,14 +208,11 @@ def _demand_listed(roots: Sequence[str], roster: Roster) -> None:
         )
 
 
-def _settle(
-    tasks: list[FileTask], roster: Roster, places: Sequence[str], lease: LeaseId, limits: CopyLimits, *, last: bool
-) -> bool:
-    """Compare what was fetched with the list as it is now. Returns whether another round is needed.
+def _settle(tasks: list[FileTask], fresh: Sequence[FileTask], limits: CopyLimits, *, last: bool) -> bool:
+    """Compare what was fetched with a plan for the list as it is now. Returns whether another round is needed.
 
     Files that changed are opened anew and new files are added; in the last round they are named instead.
     """
-    fresh, _ = plan_files(roster.manifests, places, lease, limits)
     now = {task.path: task for task in fresh}
     again = False
     for task in tasks:

@@ -1,5 +1,6 @@
 """Takes the framed stream of one connection apart, and puts every byte where it belongs."""
 
+import errno
 import hashlib
 import os
 import struct
@@ -7,7 +8,7 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 from remote_gpu_trainer.errors import TransferError, UnsafePath
 from remote_gpu_trainer.transfer.chunks import ChunkMap, Finished, Piece
@@ -52,16 +53,33 @@ class Shelf:
         """Wait for what is under way to the disk."""
         self._writeback.close()
 
-    def keep(self, task: FileTask, offset: int, digest: str, length: int) -> None:
-        """Note a range that is on the disk, and finish the file when it was the last."""
+    def keep(self, order: Order, digest: str, length: int, *, beginning: bool) -> None:
+        """Note a range that is on the disk, and finish the file when it was the last.
+
+        The digest is that of the range, or of the file's ``beginning`` up to the range's end.
+        """
+        task, end = order.task, order.offset + length
         with self.lock:
-            task.add(offset, offset + length)
+            task.add(order.offset, end)
             self.counters.steps += length >= WORTH_KEEPING or not task.missing()
-            self.chunks.add_piece(task.key, Piece(offset=offset, length=length, sha256=digest))
+            if beginning:
+                self.chunks.add_beginning(task.key, end, digest)
+            else:
+                self.chunks.add_piece(task.key, Piece(offset=order.offset, length=length, sha256=digest))
             if task.missing():
+                self._hash_on(task)
                 self._writeback.wrote(task.key, length)
             else:
                 self.finish(task)
+
+    def _hash_on(self, task: FileTask) -> None:
+        """Hash what has arrived in order by now, while it is in memory."""
+        if task.have[0][0] == 0 and task.hashed < task.have[0][1]:
+            fd = self.landing.open_partial(task.key)
+            try:
+                task.hash_rest(fd)
+            finally:
+                os.close(fd)
 
     def finish(self, task: FileTask) -> None:
         """Prove, sync and name a file of which nothing is missing."""
@@ -70,6 +88,8 @@ class Shelf:
             fd = self.landing.open_partial(task.key)
             try:
                 whole = task.hash_rest(fd)
+                if task.hashed != task.entry.size:
+                    raise OSError(errno.EIO, "what was written cannot be read again")
                 os.truncate(fd, task.entry.size)
                 _date(fd, task.entry.mtime_ns)
                 os.fsync(fd)
@@ -79,9 +99,10 @@ class Shelf:
 
     def keep_small(self, task: FileTask, content: memoryview, digest: str) -> None:
         """Write a whole small file; it gets its name with the next batch."""
+        begun = self.landing.begun(task.key)
         fd = self.landing.open_partial(task.key)
         try:
-            if os.fstat(fd).st_size:  # ext4 writes a truncated file out when it is closed
+            if begun and os.fstat(fd).st_size:  # ext4 writes a truncated file out when it is closed
                 os.truncate(fd, 0)
             _write(fd, content, 0)
             _date(fd, task.entry.mtime_ns)
@@ -89,7 +110,7 @@ class Shelf:
             os.close(fd)
         with self.lock:
             self.counters.steps += 1
-            self.chunks.add_piece(task.key, Piece(offset=0, length=len(content), sha256=digest))
+            self.chunks.add_small(task.key, Piece(offset=0, length=len(content), sha256=digest))
             self._ready.append((task, digest))
             self._ready_bytes += len(content)
             full = len(self._ready) >= BATCH_FILES or self._ready_bytes >= BATCH_BYTES
@@ -155,19 +176,21 @@ class Shelf:
 class Receiver:
     """One connection's stream: answers to the orders, in their order. Not thread-safe; called from one at a time."""
 
-    def __init__(self, orders: Sequence[Order], shelf: Shelf, moved: Callable[[int], None]) -> None:
+    def __init__(self, orders: Sequence[Order], shelf: Shelf, moved: Callable[[int, bool], None]) -> None:
+        """``orders`` may grow while answers come; ``moved`` is told bytes of files, and whether they end an answer."""
         self._orders, self._shelf, self._moved = orders, shelf, moved
         self._number = 0
         self._rest = b""
         self._left = 0
         self._at = 0
         self._status: int | None = None
-        self._digest = hashlib.sha256()
+        self._digest: Any = None
+        self._follows = False
         self._fd = -1
         self._small = bytearray()
 
-    def feed(self, data: bytes) -> None:
-        """Take the next bytes of the stream.
+    def feed(self, data: bytes | memoryview) -> None:
+        """Take the next bytes of the stream; they are not kept.
 
         Raises:
             TransferError: they are not the answer to what was asked.
@@ -185,9 +208,10 @@ class Receiver:
                 return
             piece, view = view[:need], view[need:]
             if self._status is None:
-                self._head(piece)
+                if self._head(piece) and len(view) >= self._left + TAIL:
+                    view = self._whole(view)
             elif self._status == 0:
-                self._tail(bytes(piece))
+                self._tail(bytes(piece), memoryview(self._small))
             else:
                 self._refusal(bytes(piece))
 
@@ -207,45 +231,62 @@ class Receiver:
             os.close(self._fd)
             self._fd = -1
             order = self._orders[self._number]
-            if self._at:
-                self._shelf.keep(order.task, order.offset, self._digest.hexdigest(), self._at)
+            if self._at and not order.task.changed and order.task.failed is None:
+                self._shelf.keep(order, self._digest.hexdigest(), self._at, beginning=self._follows)
         self._shelf.flush()
 
-    def _head(self, piece: memoryview) -> None:
+    def _head(self, piece: memoryview) -> bool:
+        """Begin with an answer; whether it is a small file's."""
         number, status, length = cast(tuple[int, int, int], HEADER.unpack(piece))
         if number != self._number or number >= len(self._orders) or status not in (0, 1):
             raise _wrong(f"answer {number} with status {status} where {self._number} of {len(self._orders)} is due")
         order = self._orders[number]
         if (status == 0 and length != order.length) or (status == 1 and length > MOST_REASON):
             raise _wrong(f"{length} bytes for {shown(order.task.path)} where {order.length} were asked for")
-        self._status, self._left, self._at, self._digest = status, length, 0, hashlib.sha256()
+        self._status, self._left, self._at = status, length, 0
         if status == 1 and not length:
             self._refusal(b"")
         elif status == 0:
             self._small.clear()
+            # A file that was given up meanwhile, or whose chain broke, is hashed for itself: nothing is kept of it.
+            follows = order.follows and order.task.hashed == order.offset
+            self._digest = order.task.running if follows else hashlib.sha256()
+            self._follows = follows
             if order.task.entry.size > SMALL:
                 self._fd = self._shelf.landing.open_partial(order.task.key)
+        return status == 0 and self._fd < 0
+
+    def _whole(self, view: memoryview) -> memoryview:
+        """A small answer that lies in memory as it came."""
+        length = self._left
+        self._digest.update(view[:length])
+        self._left = 0
+        self._moved(length, False)
+        self._tail(bytes(view[length : length + TAIL]), view[:length])
+        return view[length + TAIL :]
 
     def _body(self, view: memoryview) -> memoryview:
         order = self._orders[self._number]
         piece, rest = view[: self._left], view[self._left :]
-        self._digest.update(piece)
         if self._fd >= 0:
             try:
                 _write(self._fd, piece, order.offset + self._at)
             except OSError as bad:
                 raise full_or_other(bad, self._shelf.landing.path) from bad
-            order.task.hash_up(order.offset + self._at, piece)
         else:
             self._small += piece
+        if self._follows:
+            order.task.hash_on(piece)
+        else:
+            self._digest.update(piece)
         self._at += len(piece)
         self._left -= len(piece)
-        self._moved(len(piece))
+        self._moved(len(piece), False)
         return rest
 
-    def _tail(self, tail: bytes) -> None:
+    def _tail(self, tail: bytes, small: memoryview) -> None:
         order, task = self._orders[self._number], self._orders[self._number].task
-        digest, stable = self._digest.hexdigest(), tail[32] == 1
+        stable = tail[32] == 1
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
@@ -256,10 +297,10 @@ class Receiver:
         elif task.changed or task.failed is not None:
             pass  # an earlier range said so already
         elif task.entry.size > SMALL:
-            self._shelf.keep(task, order.offset, digest, order.length)
+            self._shelf.keep(order, self._digest.hexdigest(), order.length, beginning=self._follows)
         else:
             try:
-                self._shelf.keep_small(task, memoryview(self._small), digest)
+                self._shelf.keep_small(task, small, self._digest.hexdigest())
             except OSError as bad:
                 raise full_or_other(bad, self._shelf.landing.path) from bad
         self._next()
@@ -275,6 +316,7 @@ class Receiver:
 
     def _next(self) -> None:
         self._number, self._status, self._left = self._number + 1, None, 0
+        self._moved(0, True)
 
 
 def _write(fd: int, data: memoryview, offset: int) -> None:

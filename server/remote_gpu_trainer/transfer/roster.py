@@ -18,14 +18,17 @@ _KINDS = {kind.value: kind for kind in EntryKind}
 class Roster:
     """Takes the output of ``scripts/manifest.py`` in pieces; holds no more than its limits."""
 
-    def __init__(self, roots: list[str], *, max_entries: int, max_depth: int) -> None:
+    def __init__(self, roots: list[str], *, max_entries: int, max_depth: int, earlier: "Roster | None" = None) -> None:
         self._roots, self._max_entries, self._max_depth = roots, max_entries, max_depth
+        self._earlier = earlier
         self._rest = b""
         self._entries: list[ManifestEntry] = []
         self._digest = hashlib.sha256()
         self._in_root = False
         self._lines = self._seen = 0
         self.manifests: list[Manifest] = []
+        self.digests: list[str] = []
+        """The sha256 of each list's lines."""
         self.skipped: list[tuple[int, SkippedEntry]] = []
         """Number of the root, and the entry whose name or list line cannot be used."""
         self.unreadable: dict[int, str] = {}
@@ -79,6 +82,9 @@ class Roster:
 
     def _close(self, fields: dict[str, Any]) -> None:
         number = len(self.manifests)
+        if "unchanged" in fields:
+            self._repeat(number, fields)
+            return
         if number not in self.unreadable and (
             fields["entries"] != self._lines or fields.get("digest") != self._digest.hexdigest()
         ):
@@ -87,6 +93,21 @@ class Roster:
         self.manifests.append(
             Manifest(root=self._roots[number], entries=tuple(self._entries), truncated=fields["truncated"] is not False)
         )
+        self.digests.append(self._digest.hexdigest())
+        self._in_root = False
+
+    def _repeat(self, number: int, fields: dict[str, Any]) -> None:
+        """Take over the earlier list, which the machine says to be the present one: no more a claim than the list."""
+        earlier = self._earlier
+        if earlier is None or number >= len(earlier.digests) or self._lines or fields["unchanged"] is not True:
+            raise _malformed("a list that it says is known")
+        if fields.get("digest") != earlier.digests[number]:
+            raise _malformed("its own sum is not that of the list that it says is known")
+        self.manifests.append(earlier.manifests[number])
+        self.digests.append(earlier.digests[number])
+        self.skipped += [pair for pair in earlier.skipped if pair[0] == number]
+        if number in earlier.unreadable:
+            self.unreadable[number] = earlier.unreadable[number]
         self._in_root = False
 
     def _entry(self, fields: dict[str, Any], line: bytes) -> None:

@@ -108,7 +108,7 @@ class Sender:
                 if self._there(parcels) > before:
                     self._line.fruitless = 0
                 await self._line.pause(cut)
-            except BaseException:
+            except BaseException:  # a cancellation too: what is half sent on this connection is never used again
                 await drop(host)
                 raise
             else:

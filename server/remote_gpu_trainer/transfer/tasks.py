@@ -23,6 +23,9 @@ class Order:
     task: "FileTask"
     offset: int
     length: int
+    follows: bool = False
+    """It goes on where the one before it ended, over the same connection, from the file's first byte on: its hash is
+    that of the whole beginning of the file."""
 
 
 @dataclass
@@ -47,11 +50,15 @@ class FileTask:
     hashed: int = 0
     """Bytes from the beginning that ``running`` covers."""
 
-    @property
-    def key(self) -> str:
-        """Name of the unfinished file: source, path, size and time decide it."""
+    key: str = field(init=False)
+    """Name of the unfinished file: source, path, size and time decide it."""
+
+    def __post_init__(self) -> None:
+        self._name()
+
+    def _name(self) -> None:
         mark = f"{self.source}\0{self.path}\0{self.entry.size}\0{self.entry.mtime_ns}"
-        return hashlib.sha256(mark.encode()).hexdigest()[:40]
+        self.key = hashlib.sha256(mark.encode()).hexdigest()[:40]
 
     @property
     def open(self) -> bool:
@@ -78,34 +85,40 @@ class FileTask:
             at = max(at, high)
         return [*gaps, (at, self.entry.size)] if at < self.entry.size else gaps
 
-    def orders(self) -> list[Order]:
-        """The missing ranges, cut into chunks; an empty file is one order of no bytes."""
+    def orders(self, *, chain: bool = False) -> list[Order]:
+        """The missing ranges, cut into chunks; an empty file is one order of no bytes.
+
+        With ``chain`` those of a big file of which nothing is here follow each other, which saves hashing it twice.
+        """
         if not self.entry.size:
             return [Order(self, 0, 0)]
+        follows = chain and not self.have and not self.hashed and self.entry.size > SMALL
         return [
-            Order(self, at, min(CHUNK, high - at)) for low, high in self.missing() for at in range(low, high, CHUNK)
+            Order(self, at, min(CHUNK, high - at), follows)
+            for low, high in self.missing()
+            for at in range(low, high, CHUNK)
         ]
 
-    def hash_up(self, offset: int, data: memoryview) -> None:
-        """Carry the hash of the whole on, when these bytes are the next."""
-        if offset == self.hashed:
-            self.running.update(data)
-            self.hashed += len(data)
+    def hash_on(self, data: memoryview) -> None:
+        """Carry the hash of the whole on by its next bytes."""
+        self.running.update(data)
+        self.hashed += len(data)
 
     def hash_rest(self, fd: int) -> str:
-        """The hash of the whole, reading what came out of order."""
-        while self.hashed < self.entry.size:
-            data = os.pread(fd, min(READ, self.entry.size - self.hashed), self.hashed)
+        """The hash of the whole as far as it has arrived without a gap, reading what came out of order."""
+        reached = self.have[0][1] if self.have and self.have[0][0] == 0 else 0
+        while self.hashed < reached:
+            data = os.pread(fd, min(READ, reached - self.hashed), self.hashed)
             if not data:
                 break
-            self.running.update(data)
-            self.hashed += len(data)
+            self.hash_on(memoryview(data))
         return self.running.hexdigest()
 
     def restart(self, entry: ManifestEntry) -> None:
         """Begin anew, for the file as it is listed now."""
         self.entry, self.have, self.sha256, self.changed = entry, [], None, False
         self.running, self.hashed = hashlib.sha256(), 0
+        self._name()
 
 
 def recall(task: FileTask, landing: Landing, chunks: ChunkMap) -> bool:
@@ -113,21 +126,41 @@ def recall(task: FileTask, landing: Landing, chunks: ChunkMap) -> bool:
 
     Pieces whose bytes no longer hash to what was noted are not believed.
     """
-    done, seen = chunks.finished.get(task.path), landing.look(task.path)
+    done = chunks.finished.get(task.path)
     wanted = (task.source, task.entry.size, task.entry.mtime_ns)
-    if done and seen and seen.st_size == done.size and (done.source, done.size, done.mtime_ns) == wanted:
-        if landing.sha256(task.path) == done.sha256:
+    if done and (done.source, done.size, done.mtime_ns) == wanted:
+        seen = landing.look(task.path)
+        if seen and seen.st_size == done.size and landing.sha256(task.path) == done.sha256:
             task.sha256 = done.sha256
             return True
-    pieces = chunks.pieces.get(task.key)
-    if pieces:
+    begun, pieces = chunks.beginnings.get(task.key), chunks.pieces.get(task.key)
+    if begun or pieces:
         fd = landing.open_partial(task.key)
         try:
-            for piece in sorted(pieces, key=lambda piece: piece.offset):
+            for end, sha256 in sorted((begun or {}).items()):
+                if not _believe_beginning(task, fd, end, sha256):
+                    break
+            for piece in sorted(pieces or (), key=lambda piece: piece.offset):
                 _believe(task, fd, piece)
+            task.hash_rest(fd)
         finally:
             os.close(fd)
     return False
+
+
+def _believe_beginning(task: FileTask, fd: int, end: int, sha256: str) -> bool:
+    """Take over the file's first bytes up to ``end``, where they hash to what was noted."""
+    if not task.hashed < end <= task.entry.size:
+        return False
+    digest, at = task.running.copy(), task.hashed
+    while at < end and (data := os.pread(fd, min(READ, end - at), at)):
+        digest.update(data)
+        at += len(data)
+    if at < end or digest.hexdigest() != sha256:
+        return False
+    task.running, task.hashed = digest, end
+    task.add(0, end)
+    return True
 
 
 def _believe(task: FileTask, fd: int, piece: Piece) -> None:
@@ -137,4 +170,3 @@ def _believe(task: FileTask, fd: int, piece: Piece) -> None:
     data = os.pread(fd, piece.length, piece.offset) if piece.length <= CHUNK else b""
     if len(data) == piece.length and hashlib.sha256(data).hexdigest() == piece.sha256:
         task.add(piece.offset, end)
-        task.hash_up(piece.offset, memoryview(data))

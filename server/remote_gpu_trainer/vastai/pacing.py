@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from remote_gpu_trainer.errors import RateLimited
 from remote_gpu_trainer.ports import Clock
 from remote_gpu_trainer.vastai.answers import Answer
+from remote_gpu_trainer.vastai.wire import read_number
 
 MOST_WAIT_S = 60.0
 """The longest wait on the platform's word; a longer one is told to the caller (as the official CLI 1.9.1)."""
@@ -90,10 +91,5 @@ def _reset_s(headers: Mapping[str, str], epoch_s: float) -> float | None:
 
 
 def _number(value: object) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
-        return None
-    try:
-        found = float(value)
-    except (ValueError, OverflowError):
-        return None
-    return found if 0 <= found < 1e12 else None
+    found = read_number(value)
+    return found if found is not None and 0 <= found < 1e12 else None

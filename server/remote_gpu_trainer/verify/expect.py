@@ -16,6 +16,12 @@ class Seen:
     proof: FileProof
     names: tuple[str, ...] = ()
     numbers: Mapping[str, float] = field(default_factory=dict[str, float])
+    kind: str | None = None
+    """Name of the format whose loader was asked, whatever it answered."""
+    shards: Mapping[str, Sequence[str]] = field(default_factory=dict[str, Sequence[str]])
+    """Of the index of a model in parts: files beside it, with the tensors that it promises in each."""
+    part: bool = False
+    """It is one of the parts, and its index speaks for its tensors' names."""
 
 
 @dataclass
@@ -116,7 +122,7 @@ def _metrics(expect: Expectations, seen: Sequence[Seen], result: Judgement) -> N
 
 
 def _tensor_names(expect: Expectations, seen: Sequence[Seen], result: Judgement) -> None:
-    weights = [item for item in seen if item.names]
+    weights = [item for item in seen if item.names and not item.part]
     if expect.keys:
         wanted = set(expect.keys)
         best = max(weights, key=lambda item: len(wanted.intersection(item.names)), default=None)

@@ -72,9 +72,11 @@ def inspect(fd: int, task: Task, worker: Worker, stop: threading.Event) -> Seen:
         findings=tuple(findings),
         facts=dict(answer.facts) if answer else {},
     )
+    name = None if kind is None else kind.name
     if answer is None:
-        return Seen(proof)
-    return Seen(proof, tuple(answer.names), {key: float(text) for key, text in answer.numbers.items()})
+        return Seen(proof, kind=name)
+    numbers = {key: float(text) for key, text in answer.numbers.items()}
+    return Seen(proof, tuple(answer.names), numbers, name, answer.shards)
 
 
 def hash_of(fd: int, stopped: Callable[[], bool]) -> str:

@@ -27,6 +27,9 @@ class Outcome:
     numbers: dict[str, float] = field(default_factory=dict[str, float])
     """Metrics of the last line of a metrics file or of a result; not-finite ones included."""
 
+    shards: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
+    """Of the index of a model in parts: each file beside it, with the tensors that it promises there."""
+
     def note(self, code: str, message: str) -> None:
         """Add something worth knowing."""
         self.findings.append((code, "note", message))

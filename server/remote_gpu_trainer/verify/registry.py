@@ -8,6 +8,8 @@ from typing import cast
 from remote_gpu_trainer.verify.outcome import Outcome
 from remote_gpu_trainer.verify.source import Source
 
+_TORCH_LEGACY = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19"
+"""How torch began its files before they were zips: the pickle of a magic number."""
 _LOADERS = "remote_gpu_trainer.verify.loaders."
 
 
@@ -32,7 +34,7 @@ class Format:
 
 FORMATS: tuple[Format, ...] = (
     Format("safetensors", (".safetensors",), "safetensors:load"),
-    Format("pytorch", (".pt", ".pth", ".ckpt"), "pytorch:load", maps_file=True),
+    Format("pytorch", (".pt", ".pth", ".ckpt"), "pytorch:load", (_TORCH_LEGACY,), maps_file=True),
     Format("json", (".json", ".ipynb"), "jsontext:load"),
     Format("jsonl", (".jsonl", ".ndjson"), "jsonl:load"),
     Format("csv", (".csv", ".tsv"), "tables:load_csv"),

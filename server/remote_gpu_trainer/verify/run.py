@@ -2,7 +2,7 @@
 
 import os
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +18,8 @@ from remote_gpu_trainer.verify.fresh import Known
 from remote_gpu_trainer.verify.inspect_file import Stopped, Task, inspect
 from remote_gpu_trainer.verify.limits import VerifyLimits
 from remote_gpu_trainer.verify.places import files_beneath, open_beneath
+from remote_gpu_trainer.verify.shards import joined
+from remote_gpu_trainer.verify.sidefiles import settled, unloaded_weights
 from remote_gpu_trainer.verify.workers import Worker
 
 
@@ -39,6 +41,8 @@ async def verify(
     copy_id: CopyId | None,
     clock: Clock,
     known: Mapping[str, Known] | None = None,
+    accept_unloaded: Sequence[str] = (),
+    weights_must_load: bool = False,
     limits: VerifyLimits | None = None,
     progress: Callable[[Progress], None] | None = None,
 ) -> VerificationReport:
@@ -47,7 +51,8 @@ async def verify(
     With a manifest its files are what is proven; whatever else lies in the folder was not copied, takes no part, and
     cannot meet an expectation. Without one, every regular file beneath the folder is taken, and its digest is simply
     the one computed. ``destination`` may be a single file. ``known`` spares the hashing of files that the copy has
-    just proven, while size, times and inode are the same.
+    just proven, while size, times and inode are the same. ``accept_unloaded`` are globs of files that the person wants
+    no load of, and ``weights_must_load`` is the person's wish that every weight file reaches LOADS.
 
     Raises:
         InvalidRequest: nothing is at ``destination``.
@@ -59,11 +64,15 @@ async def verify(
     tasks = _tasks(root, single, manifest, known or {}, limits)
     rounds = _Rounds(root, tasks, limits, progress)
     await rounds.run()
-    seen = [rounds.seen[task.path] for task in tasks if task.path in rounds.seen]
+    seen = settled([rounds.seen[task.path] for task in tasks if task.path in rounds.seen], accept_unloaded)
     missing = [task.path for task in tasks if task.path not in rounds.seen]
+    if single is None:
+        seen = joined(seen)
     now = clock.now()
     judgement = judge(expect, seen, now) if expect is not None else Judgement()
     judgement.missing.extend(path for path in missing if path not in judgement.missing)
+    if weights_must_load:
+        judgement.unmet.extend(unloaded_weights(seen))
     if manifest is not None and manifest.truncated:
         judgement.unmet.append("The manifest ended at a limit, so it does not say what is absent.")
     return VerificationReport(

@@ -41,6 +41,7 @@ def answer_of(outcome: Outcome) -> bytes:
             "findings": [[code, weight, text[:500]] for code, weight, text in outcome.findings[:100]],
             "facts": outcome.facts,
             "names": [name[:500] for name in outcome.names[:NAMES_MOST]],
+            "shards": outcome.shards,
             "numbers": {key: repr(number) for key, number in outcome.numbers.items()},
         }
     ).encode()

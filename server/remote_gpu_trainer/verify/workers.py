@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 import unicodedata
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -23,6 +24,8 @@ ENVIRONMENT = {
     "ARROW_IO_THREADS": "1",
 }  # fmt: skip
 """All that a worker is told: one thread for each library, and a memory pool that the limit can see."""
+PROGRAM = (sys.executable, "-I", "-B", "-m", "remote_gpu_trainer.verify.worker")
+"""What is started, with the number of its end of the socket behind."""
 _Code = Annotated[str, Field(pattern=r"^[a-z0-9-]{1,40}$")]
 _FactName = Annotated[str, Field(pattern=r"^[a-z0-9_]{1,40}$")]
 _Fact = Annotated[str, Field(max_length=500)] | bool | int | float
@@ -38,6 +41,9 @@ class Answer(BaseModel):
     facts: dict[_FactName, _Fact] = Field(max_length=40)
     names: list[Annotated[str, Field(max_length=500)]] = Field(max_length=50_000)
     numbers: dict[Annotated[str, Field(max_length=200)], Annotated[str, Field(max_length=40)]] = Field(max_length=1000)
+    shards: dict[Annotated[str, Field(max_length=200)], list[Annotated[str, Field(max_length=500)]]] = Field(
+        default_factory=dict[str, list[str]], max_length=10_000
+    )
 
     def artifact_findings(self) -> tuple[ArtifactFinding, ...]:
         """The findings, with what could deceive a terminal taken out."""
@@ -60,8 +66,9 @@ def plain(text: str) -> str:
 class Worker:
     """One process, started when first needed and again after each loss. Used by one thread at a time."""
 
-    def __init__(self, limits: VerifyLimits) -> None:
+    def __init__(self, limits: VerifyLimits, program: Sequence[str] = PROGRAM) -> None:
         self._limits = limits
+        self._program = program
         self._process: subprocess.Popen[bytes] | None = None
         self._channel: socket.socket | None = None
         self._closed = False
@@ -107,7 +114,7 @@ class Worker:
         ours, theirs = socket.socketpair()
         with theirs:
             self._process = subprocess.Popen(
-                [sys.executable, "-I", "-B", "-m", "remote_gpu_trainer.verify.worker", str(theirs.fileno())],
+                [*self._program, str(theirs.fileno())],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,

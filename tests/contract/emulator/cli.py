@@ -4,24 +4,15 @@ import json
 import os
 import subprocess
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.contract.emulator.preloaded import Preloaded, Said
 from tests.unit.emulator.renter import Renter
 
 PROGRAM = Path(sys.executable).with_name("vastai")
 SPEED = 200.0
 """Emulated seconds per real second while commands run."""
-
-
-@dataclass(frozen=True)
-class Said:
-    """What a command printed, and its exit status."""
-
-    out: str
-    err: str
-    status: int
 
 
 class Cli:
@@ -40,6 +31,8 @@ class Cli:
             "COLUMNS": "200",
         }
 
+        self.preloaded = Preloaded(self.env, home)
+
     @property
     def key_file(self) -> Path:
         """A private key, made when first asked for."""
@@ -53,10 +46,7 @@ class Cli:
         return self.key_file.with_suffix(".pub").read_text().strip()
 
     def run(self, *words: str, stdin: str = "") -> Said:
-        done = subprocess.run(
-            [str(PROGRAM), *words], env=self.env, input=stdin, capture_output=True, text=True, timeout=40, check=False
-        )
-        return Said(done.stdout, done.stderr, done.returncode)
+        return self.preloaded.run(words, stdin)
 
     def ok(self, *words: str, stdin: str = "") -> str:
         said = self.run(*words, stdin=stdin)

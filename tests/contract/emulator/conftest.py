@@ -19,7 +19,9 @@ def cli(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cli]:
     folder = tmp_path_factory.mktemp("emulator")
     with Emulator(folder, speed=SPEED, isolation="none") as ready, Renter(ready) as person:
         person.do("/quirks", **{"lively-market": False, "reappears": False, "shared-limit": False})
-        yield Cli(person, tmp_path_factory.mktemp("home"))
+        made = Cli(person, tmp_path_factory.mktemp("home"))
+        yield made
+        made.preloaded.close()
 
 
 @pytest.fixture

@@ -87,7 +87,6 @@ def test_any_request_of_the_file_gets_an_answer_of_the_file(estate: Estate, meth
     @seed(20_260_801)
     @settings(
         max_examples=CASES_PER_OPERATION,
-        deadline=None,
         database=None,
         phases=[Phase.generate],
         suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large],

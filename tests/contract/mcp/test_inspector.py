@@ -12,7 +12,7 @@ import pytest
 from tests.tools.test_tool_list import NAMES
 
 INSPECTOR = "@modelcontextprotocol/inspector@0.15.0"
-pytestmark = pytest.mark.timeout(240)
+pytestmark = [pytest.mark.timeout(240), pytest.mark.xdist_group("inspector")]
 
 
 @pytest.fixture(scope="module")

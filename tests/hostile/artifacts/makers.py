@@ -29,7 +29,7 @@ MALFORMED = {"malformed-pickle"}
 SHELL: Callable[..., object] = getattr(os, "system")  # noqa: B009  # named so, it is deprecated; here it is the attack
 
 
-class _Calls:
+class Calls:
     def __init__(self, function: Callable[..., object], *args: object) -> None:
         self.call = (function, args)
 
@@ -81,10 +81,10 @@ def pickles(canary: str) -> list[Artifact]:
     touch = f"touch {canary}"
     storage = b"((Vstorage\nctorch\nFloatStorage\nV0\nVcpu\n"
     raw: dict[str, tuple[bytes, set[str]]] = {
-        "system": (pickle.dumps(_Calls(SHELL, touch)), UNSAFE),
-        "nested": (pickle.dumps({"a": [{"b": _Calls(SHELL, touch)}]}), UNSAFE),
-        "nested-reducers": (pickle.dumps(_Calls(getattr, _Calls(__import__, "os"), "system")), UNSAFE),
-        "eval": (pickle.dumps(_Calls(eval, f"open({canary!r}, 'w')")), UNSAFE),
+        "system": (pickle.dumps(Calls(SHELL, touch)), UNSAFE),
+        "nested": (pickle.dumps({"a": [{"b": Calls(SHELL, touch)}]}), UNSAFE),
+        "nested-reducers": (pickle.dumps(Calls(getattr, Calls(__import__, "os"), "system")), UNSAFE),
+        "eval": (pickle.dumps(Calls(eval, f"open({canary!r}, 'w')")), UNSAFE),
         "text-protocol": (f"cposix\nsystem\n(S'{touch}'\ntR.".encode(), UNSAFE),
         "inst": (f"(S'{touch}'\niposix\nsystem\n.".encode(), UNSAFE),
         "obj": (f"(cposix\nsystem\nS'{touch}'\no.".encode(), UNSAFE),
@@ -258,7 +258,7 @@ def pictures() -> list[Artifact]:
         ("footer.parquet", footer, {"corrupt", "no-loader"}),
         ("claims.parquet", b"PAR1" + bytes(20) + b"\xff\xff\xff\x7fPAR1", LYING),
         ("cut.parquet", b"PAR1" + bytes(20), {"truncated"}),
-        ("bare.pkl", pickle.dumps(_Calls(SHELL, "true")), {"pickle"}),
+        ("bare.pkl", pickle.dumps(Calls(SHELL, "true")), {"pickle"}),
     ]
 
 

@@ -1,26 +1,14 @@
 import resource
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import anyio
-import anyio.lowlevel
 import pytest
 
+from remote_gpu_trainer.clock import SystemClock
 from remote_gpu_trainer.domain.artifacts import VerificationLevel
 from remote_gpu_trainer.verify.run import verify
 from tests.hostile.artifacts.makers import families
-
-
-class FixedClock:
-    def now(self) -> datetime:
-        return datetime.now(UTC)
-
-    def monotonic(self) -> float:
-        return 0.0
-
-    async def sleep(self, seconds: float) -> None:
-        await anyio.lowlevel.checkpoint()
 
 
 def test_there_are_more_than_a_hundred_hostile_artifacts_under_names_of_their_own() -> None:
@@ -39,7 +27,7 @@ def test_no_hostile_artifact_loads_runs_code_or_takes_the_others_down(tmp_path: 
 
     async def go() -> Any:
         with anyio.fail_after(45):
-            return await verify(folder, manifest=None, expect=None, copy_id=None, clock=FixedClock())
+            return await verify(folder, manifest=None, expect=None, copy_id=None, clock=SystemClock())
 
     report = anyio.run(go)
     found = {proof.path: proof for proof in report.files}

@@ -8,21 +8,10 @@ from pathlib import Path
 import pytest
 
 from remote_gpu_trainer.demo.report import Report
+from tests.tools.test_tool_list import NAMES
 
 pytestmark = pytest.mark.timeout(240)
-TOOLS = {
-    "search_offers",
-    "create_instance",
-    "poll_status",
-    "push_files",
-    "start_job",
-    "resume_run",
-    "read_logs",
-    "copy_out",
-    "verify_local",
-    "destroy",
-    "spend",
-}
+TOOLS = NAMES - {"stop_instance"}
 
 
 def test_the_whole_road_holds_and_its_report_says_how(tmp_path: Path) -> None:

@@ -9,7 +9,8 @@ from inline_snapshot import snapshot
 
 from remote_gpu_trainer.approval.dossier import render
 from remote_gpu_trainer.approval.summary import LEAST_LIMIT, summary
-from remote_gpu_trainer.domain.plans import Loss, MachineState, Plan, TeardownPlan
+from remote_gpu_trainer.domain.artifacts import VerificationLevel
+from remote_gpu_trainer.domain.plans import Loss, MachineState, Plan, ProvenFile, TeardownPlan
 from tests.unit.database.builders import a_rent, a_teardown
 
 NAMES = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=60)
@@ -190,6 +191,22 @@ def test_a_machine_that_cannot_be_read_is_said_plainly() -> None:
 
 def test_nothing_saved_is_said_in_bold() -> None:
     assert "**Nothing is saved off the machine.**" in render(a_teardown(evidence=()))
+
+
+def test_a_file_that_nothing_may_load_is_named_with_what_it_would_run() -> None:
+    evidence = a_teardown().evidence[0]
+    settings = ProvenFile(
+        path="training_args.bin",
+        size=5_200,
+        sha256="aa" * 32,
+        level=VerificationLevel.DIGEST,
+        refused="loading it would run code of mine.Args",
+    )
+    text = render(a_teardown(evidence=(evidence.model_copy(update={"files": (*evidence.files, settings)}),)))
+    assert "**1 file not loaded, since that would run code of what the file names." in text
+    assert "training_args.bin  (loading it would run code of mine.Args)" in text
+    assert "mine.Args" not in outside_blocks(text)
+    assert "not loaded" not in render(a_teardown())
 
 
 def test_times_are_shown_in_utc() -> None:

@@ -206,4 +206,4 @@ class Consent(RuleBasedStateMachine):
 
 
 TestLifeOfAConsent = Consent.TestCase
-TestLifeOfAConsent.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+TestLifeOfAConsent.settings = settings(max_examples=60, stateful_step_count=30)

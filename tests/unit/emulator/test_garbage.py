@@ -34,7 +34,7 @@ def fits(answer: httpx.Response) -> None:
         answer.json()
 
 
-@settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=250, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(endpoint=st.sampled_from(ENDPOINTS), body=JSON | BODIES, ident=st.text(max_size=12) | st.integers().map(str))
 def test_any_body_on_any_endpoint_gets_an_answer(renter: Renter, endpoint: Any, body: Any, ident: str) -> None:
     named = quote(ident, safe="") or "0"
@@ -42,7 +42,7 @@ def test_any_body_on_any_endpoint_gets_an_answer(renter: Renter, endpoint: Any, 
     fits(renter.api.request(endpoint.method, path, content=json.dumps(body)))
 
 
-@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=120, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(endpoint=st.sampled_from([e for e in ENDPOINTS if "{id}" in e.path and e.method != "DELETE"]), body=BODIES)
 def test_any_body_on_a_real_instance_gets_an_answer(renter: Renter, endpoint: Any, body: dict[str, Any]) -> None:
     held = renter.look("/instances")["instances"]
@@ -51,7 +51,7 @@ def test_any_body_on_a_real_instance_gets_an_answer(renter: Renter, endpoint: An
     fits(renter.api.request(endpoint.method, path, content=json.dumps(body)))
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     path=st.sampled_from(["/api/v1/instances/", "/api/v0/charges/", "/api/v1/invoices/", "/api/v0/template/"]),
     query=st.dictionaries(

@@ -178,6 +178,6 @@ class Market(RuleBasedStateMachine):
 
 
 Market.TestCase.settings = settings(
-    max_examples=25, stateful_step_count=25, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    max_examples=25, stateful_step_count=25, suppress_health_check=[HealthCheck.too_slow]
 )
 TestMarket = Market.TestCase

@@ -87,7 +87,7 @@ def test_a_full_disk_refuses_what_does_not_fit_and_takes_what_does(make_bench: M
 names = st.sampled_from(["a", "b", "..", ".", "loop", "out", "deep", "abs", ""])
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(parts=st.lists(names, max_size=9), links=st.dictionaries(names, st.lists(names, max_size=6), max_size=5))
 def test_any_path_over_any_links_stays_below_the_root(
     tmp_path_factory: pytest.TempPathFactory, parts: list[str], links: dict[str, list[str]]

@@ -143,7 +143,7 @@ FACTS: st.SearchStrategy[Facts] = st.one_of(
 )
 
 
-@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=400, suppress_health_check=[HealthCheck.too_slow])
 @given(facts=FACTS)
 def test_no_rule_raises_on_any_valid_facts_and_each_says_what_it_saw(facts: Facts) -> None:
     for finding in check(facts.stage, facts):

@@ -5,36 +5,21 @@ import shutil
 import socket
 import subprocess
 import threading
-import time
-from collections.abc import AsyncGenerator, AsyncIterator, Generator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Generator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 
-import anyio
 import pytest
 
+from remote_gpu_trainer.clock import SystemClock
 from remote_gpu_trainer.domain.ids import LeaseId
 from remote_gpu_trainer.domain.instances import Endpoint, EndpointKind
-from remote_gpu_trainer.emulator.box import Box, BoxSpec
 from remote_gpu_trainer.ssh import HostKeyPins, ParamikoConnector, ParamikoHost
+from tests.machines import plain_box
 
 LEASE = LeaseId("digits-k3vq7m")
 SSHD = shutil.which("sshd", path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/usr/local/sbin")
-
-
-class RealClock:
-    """The system's time."""
-
-    def now(self) -> datetime:
-        return datetime.now(UTC)
-
-    def monotonic(self) -> float:
-        return time.monotonic()
-
-    async def sleep(self, seconds: float) -> None:
-        await anyio.sleep(seconds)
 
 
 @dataclass
@@ -98,36 +83,10 @@ def wait_for(port: int) -> None:
     raise AssertionError(f"nothing listens on {port}")
 
 
-@asynccontextmanager
-async def box(folder: Path, public_key: str) -> AsyncGenerator[int]:
-    """A box in plain folders, served by paramiko."""
-    made = Box(
-        BoxSpec(
-            instance_id=7,
-            root=folder,
-            disk_bytes=1 << 33,
-            env={},
-            onstart="",
-            gpu_name="RTX 4090",
-            num_gpus=1,
-            gpu_ram_mib=24564,
-            driver_version="550",
-            cuda_version="12.4",
-            hostname="a1b2c3",
-            isolation="none",
-        )
-    )
-    await made.start(True, [public_key])
-    try:
-        yield made.direct_port or 0
-    finally:
-        await made.destroy()
-
-
 @pytest.fixture
 async def side(tmp_path: Path) -> AsyncIterator[Side]:
     home = tmp_path / "home"
-    made = Side(home, ParamikoConnector(home, clock=RealClock()))
+    made = Side(home, ParamikoConnector(home, clock=SystemClock()))
     yield made
     for host in made.opened:
         await host.close()
@@ -147,8 +106,8 @@ async def real(side: Side, tmp_path: Path) -> AsyncIterator[Side]:
 async def served(request: pytest.FixtureRequest, side: Side, tmp_path: Path) -> AsyncIterator[Side]:
     """With either kind of server."""
     if request.param == "paramiko":
-        async with box(tmp_path / "box", side.connector.public_key()) as port:
-            side.port = port
+        async with plain_box(tmp_path / "box", side.connector.public_key()) as box:
+            side.port = box.direct_port or 0
             yield side
         return
     if SSHD is None or os.geteuid() != 0:

@@ -4,13 +4,26 @@ from pathlib import Path
 
 import pytest
 
+from remote_gpu_trainer.clock import SystemClock
 from remote_gpu_trainer.domain.ids import LeaseId
 from remote_gpu_trainer.domain.instances import Endpoint, EndpointKind
 from remote_gpu_trainer.errors import ConfigError, HostAuthFailed, HostKeyChanged, HostUnreachable, InvalidRequest
+from remote_gpu_trainer.ssh import ParamikoConnector
 from remote_gpu_trainer.ssh.hostkeys import keys_in_log
 from tests.unit.ssh.conftest import LEASE, Side, sshd
 
 pytestmark = pytest.mark.anyio
+
+
+class Ticking(SystemClock):
+    """A clock that moves by so much at each look."""
+
+    def __init__(self, step_s: float) -> None:
+        self._step_s, self.looks = step_s, 0
+
+    def monotonic(self) -> float:
+        self.looks += 1
+        return self.looks * self._step_s
 
 
 async def test_first_contact_is_pinned_and_another_machine_is_refused(served: Side, tmp_path: Path) -> None:
@@ -62,6 +75,29 @@ async def test_the_first_endpoint_that_answers_is_taken_and_all_that_failed_are_
     with pytest.raises(HostUnreachable) as gone:
         await served.connector.connect(LEASE, [dead], timeout_s=10)
     assert "direct 127.0.0.1:9: no TCP connection" in str(gone.value)
+
+
+@pytest.mark.parametrize(
+    ("step_s", "round_trip_s", "asked"),
+    [(0.01, 0.005, 1), (0.1, 0.05, 2), (0.2, 0.1, 1)],
+    ids=["near", "doubtful", "far"],
+)
+async def test_how_far_a_machine_is_shows_in_the_login_and_is_asked_only_in_doubt(
+    served: Side, step_s: float, round_trip_s: float, asked: int
+) -> None:
+    clock = Ticking(step_s)
+    endpoint = Endpoint(kind=EndpointKind.DIRECT, host="127.0.0.1", port=served.port)
+    host = await ParamikoConnector(served.home, clock=clock).connect(LEASE, [endpoint], timeout_s=10)
+    served.opened.append(host)
+    assert host.round_trip_s == pytest.approx(round_trip_s)
+    assert clock.looks == 2 * asked
+
+
+async def test_a_login_that_met_a_busy_moment_is_corrected_by_the_next_command(served: Side) -> None:
+    host = await served.connect()
+    host.round_trip_s = 1000.0
+    await host.run(["true"], timeout_s=10)
+    assert host.round_trip_s < 100
 
 
 async def test_a_key_that_the_machine_does_not_know_is_said_to_be_refused(side: Side, tmp_path: Path) -> None:

@@ -1,39 +1,32 @@
 """A rented machine on loopback, and a copy from it."""
 
-import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import anyio
 import pytest
 
+from remote_gpu_trainer.clock import SystemClock
 from remote_gpu_trainer.domain.artifacts import CopyReceipt, Route
 from remote_gpu_trainer.domain.ids import CopyId, InstanceId, LeaseId
 from remote_gpu_trainer.domain.instances import Endpoint, EndpointKind
 from remote_gpu_trainer.domain.units import UsdPerGB
-from remote_gpu_trainer.emulator.box import Box, BoxSpec
+from remote_gpu_trainer.emulator.box import Box
 from remote_gpu_trainer.ssh import ParamikoConnector, ParamikoHost
 from remote_gpu_trainer.transfer import CopyLimits, pull
+from tests.machines import plain_box
 
 LEASE = LeaseId("digits-k3vq7m")
 SCRIPT = (Path(__file__).parents[3] / "scripts" / "manifest.py").read_bytes()
 LIMITS = CopyLimits(max_bytes=1 << 30, max_files=20_000, max_depth=16, keep_free_bytes=0)
 
 
-class RealClock:
+class RealClock(SystemClock):
     """The system's time, with short pauses."""
 
-    def now(self) -> datetime:
-        return datetime.now(UTC)
-
-    def monotonic(self) -> float:
-        return time.monotonic()
-
     async def sleep(self, seconds: float) -> None:
-        await anyio.sleep(min(seconds, 0.02))
+        await super().sleep(min(seconds, 0.02))
 
 
 @dataclass
@@ -87,25 +80,9 @@ def anyio_backend() -> str:
 async def far(tmp_path: Path) -> AsyncIterator[Far]:
     """A running box in plain folders."""
     connector = ParamikoConnector(tmp_path / "keys", clock=RealClock())
-    spec = BoxSpec(
-        instance_id=7,
-        root=tmp_path / "boxes" / "7",
-        disk_bytes=1 << 33,
-        env={},
-        onstart="",
-        gpu_name="RTX 4090",
-        num_gpus=1,
-        gpu_ram_mib=24564,
-        driver_version="550",
-        cuda_version="12.4",
-        hostname="a1b2c3",
-        isolation="none",
-    )
-    box = Box(spec)
-    await box.start(True, [connector.public_key()])
-    made = Far(box, connector)
-    made.out.mkdir(parents=True)
-    yield made
-    for host in made.connections:
-        await host.close()
-    await box.destroy()
+    async with plain_box(tmp_path / "boxes" / "7", connector.public_key()) as box:
+        made = Far(box, connector)
+        made.out.mkdir(parents=True)
+        yield made
+        for host in made.connections:
+            await host.close()

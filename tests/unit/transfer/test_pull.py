@@ -11,6 +11,7 @@ import pytest
 from remote_gpu_trainer.errors import (
     ConnectionCut,
     HostKeyChanged,
+    HostUnreachable,
     InvalidRequest,
     LimitExceeded,
     LocalDiskFull,
@@ -310,3 +311,25 @@ async def test_a_crowd_of_small_files_arrives_whole(far: Far, tmp_path: Path) ->
     receipt = await far.pull(tmp_path / "home")
     assert tree(tmp_path / "home") == tree(far.out)
     assert len(receipt.manifest.entries) == 1500
+
+
+@pytest.mark.parametrize("comes", [False, True])
+async def test_from_far_away_a_second_connection_is_opened_during_the_list_and_may_fail(
+    far: Far, tmp_path: Path, comes: bool
+) -> None:
+    calls = 0
+
+    async def factory() -> ParamikoHost:
+        nonlocal calls
+        calls += 1
+        if calls > 1 and not comes:
+            raise HostUnreachable("too many connections")
+        host = await far.connect()
+        host.round_trip_s = 0.1
+        return host
+
+    (far.out / "one").write_bytes(b"content")
+    receipt = await far.pull(tmp_path / "home", factory=factory)
+
+    assert [entry.path for entry in receipt.manifest.entries] == ["one"]
+    assert calls == 2

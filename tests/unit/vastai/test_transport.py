@@ -332,7 +332,7 @@ async def _every_call(client: VastClient) -> None:
             continue
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(body=bodies, status=st.sampled_from([200, 200, 200, 400, 401, 404, 410, 429, 500]))
 def test_no_json_whatever_raises_anything_outside_the_tree(body: object, status: int) -> None:
     content = json.dumps(body).encode()

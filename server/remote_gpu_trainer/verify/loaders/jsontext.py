@@ -11,6 +11,8 @@ from remote_gpu_trainer.verify.source import Source
 DEPTH_MOST = 200
 WHOLE_MOST = 128 << 20
 """Bytes of one JSON document."""
+NAME_MOST, PART_MOST, PARTS_MOST, SHARDS_MOST = 500, 200, 10_000, 8 << 20
+"""Letters of a tensor's and of a part's name, parts, and letters of all names together."""
 _TOKENS = re.compile(rb'"(?:[^"\\]|\\.)*+"|[\[{]|[\]}]', re.DOTALL)
 
 
@@ -77,6 +79,24 @@ def tell_numbers(numbers: dict[str, float], outcome: Outcome) -> None:
         outcome.warn("non-finite", f"{len(odd)} numbers are not finite, first {odd[0][:80]!r}")
 
 
+def _tell_shards(weight_map: object, outcome: Outcome) -> None:
+    """Keep which part of a model holds which tensor, as the index of transformers and diffusers says it."""
+    if not isinstance(weight_map, dict):
+        return
+    pairs = [(name, part) for name, part in cast(dict[str, object], weight_map).items() if isinstance(part, str)]
+    if len(pairs) != len(cast(dict[str, object], weight_map)) or any(len(name) > NAME_MOST for name, _ in pairs):
+        return
+    if any(not part or "/" in part or "\\" in part or len(part) > PART_MOST for _, part in pairs):
+        outcome.error("unsafe-name", "it names a part that does not lie beside it")
+        return
+    if sum(len(name) for name, _ in pairs) > SHARDS_MOST or len({part for _, part in pairs}) > PARTS_MOST:
+        outcome.warn("too-large", "it names more tensors than are compared with its parts")
+        return
+    for name, part in pairs:
+        outcome.shards.setdefault(part, []).append(name)
+    outcome.facts["parts"] = len(outcome.shards)
+
+
 def load(source: Source) -> Outcome:
     """Read the file as one JSON document."""
     if source.size > WHOLE_MOST:  # nothing is wrong with it; it is only more than is held in memory
@@ -86,7 +106,9 @@ def load(source: Source) -> Outcome:
     outcome = Outcome()
     value = parse_json(source.read(0, source.size))
     if isinstance(value, dict):
-        outcome.facts.update(kind="object", entries=len(cast(dict[str, object], value)))
+        entries = cast(dict[str, object], value)
+        outcome.facts.update(kind="object", entries=len(entries))
+        _tell_shards(entries.get("weight_map"), outcome)
     elif isinstance(value, list):
         outcome.facts.update(kind="array", entries=len(cast(list[object], value)))
     tell_numbers(numbers_of(cast(object, value)), outcome)

@@ -1,9 +1,10 @@
 """A pickle read as text: opcodes walked against an allow list, nothing ever called, imported or built."""
 
 import pickletools
-from dataclasses import dataclass, field
 from typing import IO, Any
 
+from remote_gpu_trainer.verify.loaders import ndarrays, settings
+from remote_gpu_trainer.verify.loaders.described import Array, Box, Call, Dtype, Name, Storage
 from remote_gpu_trainer.verify.outcome import BrokenArtifact, Outcome
 from remote_gpu_trainer.verify.source import Source
 
@@ -19,51 +20,39 @@ DTYPES = {
     "bool": "BOOL", "uint8": "U8", "int8": "I8", "uint16": "U16", "int16": "I16", "uint32": "U32", "int32": "I32",
     "uint64": "U64", "int64": "I64", "float16": "F16", "bfloat16": "BF16", "float32": "F32", "float64": "F64",
     "complex64": "C64", "complex128": "C128", "float8_e4m3fn": "F8_E4M3", "float8_e5m2": "F8_E5M2",
-    "float8_e8m0fnu": "F8_E8M0",
+    "float8_e8m0fnu": "F8_E8M0", "float8_e4m3fnuz": "F8_E4M3FNUZ", "float8_e5m2fnuz": "F8_E5M2FNUZ",
 }  # fmt: skip
 MAPPINGS = {"collections OrderedDict", "collections Counter"}
-PLAIN = {"torch Size", "torch device", "builtins set", "__builtin__ set", "_codecs encode"}
+PLAIN = {
+    "torch Size", "torch device", ndarrays.ENCODE,
+    *(f"{module} {name}" for module in ("builtins", "__builtin__") for name in ("set", "complex", "bytearray")),
+}  # fmt: skip
 """What optimizers and schedulers hold beside tensors; torch's own ``weights_only`` lets these through as well."""
-_NEVER_CALLED = {"torch.storage UntypedStorage", *(f"torch {name}" for name in (*STORAGES, *DTYPES))}
-ALLOWED = {*MAPPINGS, *PLAIN, *REBUILDERS, *_NEVER_CALLED}
+_NEVER_CALLED = {
+    "torch.storage UntypedStorage", ndarrays.ARRAY_TYPE, *(f"torch {name}" for name in (*STORAGES, *DTYPES)),
+}  # fmt: skip
+ALLOWED = {*MAPPINGS, *PLAIN, *REBUILDERS, *ndarrays.NUMPY, *settings.SETTINGS, *_NEVER_CALLED}
+NEVER_INNOCENT = {
+    "os", "posix", "nt", "subprocess", "pty", "sys", "shutil", "socket", "ctypes", "importlib", "imp", "runpy", "code",
+    "codeop", "types", "marshal", "pickle", "_pickle", "cPickle", "operator", "functools", "webbrowser", "commands",
+    "pip", "asyncio", "multiprocessing", "threading", "signal", "timeit", "cProfile", "profile", "pdb", "bdb",
+    "doctest", "tempfile", "io", "urllib", "http", "ftplib", "smtplib", "builtins", "__builtin__", "copyreg",
+}  # fmt: skip
+"""Modules none of whose names belongs into settings. No wall: what is not allowed is not called either way."""
+_INNOCENT = {
+    "functools partial", "types SimpleNamespace",
+    *(f"{module} {name}" for module in ("builtins", "__builtin__") for name in (
+        "bool", "bytes", "dict", "float", "frozenset", "int", "list", "object", "range", "slice", "str", "tuple",
+    )),
+}  # fmt: skip
+WANTED_MOST = 200
+"""Names that are kept to be told."""
 CONSTANTS = {
     "NONE", "NEWTRUE", "NEWFALSE", "BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT", "BINUNICODE",
     "SHORT_BINUNICODE", "BINUNICODE8", "BINBYTES", "SHORT_BINBYTES",
 }  # fmt: skip
 STEPS_MOST = 20_000_000
 LINE_MOST = 4096
-
-
-@dataclass(eq=False)
-class Name:
-    """A global that the pickle asks for."""
-
-    text: str
-
-
-@dataclass(eq=False)
-class Call:
-    """A call that the pickle asks for and does not get."""
-
-    name: str
-    args: list[object]
-
-
-@dataclass(eq=False)
-class Storage:
-    """A persistent id."""
-
-    kind: str
-    key: str
-    elements: int
-
-
-@dataclass(eq=False)
-class Box:
-    """A list, dict or tuple; dict entries lie as pairs in a row."""
-
-    kind: str
-    items: list[object] = field(default_factory=list[object])
 
 
 _MARK = object()
@@ -88,9 +77,18 @@ class _Plain:
 
 
 class Reader:
-    """A machine with a stack and a memo that only ever holds descriptions."""
+    """A machine with a stack and a memo that only ever holds descriptions.
 
-    def __init__(self) -> None:
+    With ``whole``, a global beyond the allow list does not end the walk: it is kept in ``wanted``, and so is described
+    whatever the pickle would build of it. Who asks for that must look there before anything is believed.
+    """
+
+    def __init__(self, *, whole: bool = False) -> None:
+        self.whole = whole
+        self.wanted: list[str] = []
+        self.arrays: list[Array] = []
+        self.settings = False
+        """Whether it holds a namespace or a path."""
         self.stack: list[object] = []
         self.memo: dict[int, object] = {}
         self.storages: dict[str, Storage] = {}
@@ -100,7 +98,8 @@ class Reader:
         """The description of the one pickle at the stream's position, which ends behind it.
 
         Raises:
-            BrokenArtifact: ``unsafe-pickle`` for an opcode or a global beyond the allow list; ``malformed-pickle``.
+            BrokenArtifact: ``unsafe-pickle`` for an opcode or a global beyond the allow list, and, whatever was asked
+                for, for a global that only an attack needs; ``malformed-pickle``.
         """
         plain: Any = _Plain(stream)
         try:
@@ -129,7 +128,7 @@ class Reader:
             self.stack.append(self.memo[arg])
         elif code in {"GLOBAL", "STACK_GLOBAL"}:
             self._global(str(arg) if code == "GLOBAL" else None)
-        elif code in {"REDUCE", "BUILD", "BINPERSID"}:
+        elif code in {"REDUCE", "NEWOBJ", "BUILD", "BINPERSID"}:
             self._act(code)
         else:
             self._build(code)
@@ -141,7 +140,11 @@ class Reader:
                 raise BrokenArtifact("unsafe-pickle", "it computes the name of a global")
             text = f"{module} {name}"
         if text not in ALLOWED:
-            raise BrokenArtifact("unsafe-pickle", f"it asks for {text.replace(' ', '.')[:120]!r}, which is not allowed")
+            told = text.replace(" ", ".")[:120]
+            if not self.whole or _needs_an_attacker(text):
+                raise BrokenArtifact("unsafe-pickle", f"it asks for {told!r}, which is not allowed")
+            if told not in self.wanted and len(self.wanted) < WANTED_MOST:
+                self.wanted.append(told)
         self.stack.append(Name(text))
 
     def _act(self, code: str) -> None:
@@ -149,23 +152,45 @@ class Reader:
         if code == "BINPERSID":
             self.stack.append(self._storage(top))
         elif code == "BUILD":
-            if not isinstance(target := self.stack[-1], Call) or target.name not in MAPPINGS:
-                raise BrokenArtifact("unsafe-pickle", "it sets the state of something other than a mapping")
+            self._build_state(self.stack[-1], top)
         else:
             callee = self.stack.pop()
             if not isinstance(callee, Name) or not isinstance(top, Box) or callee.text in _NEVER_CALLED:
                 raise BrokenArtifact("unsafe-pickle", "it calls something other than an allowed global")
-            call = Call(callee.text, list(top.items))
-            self.calls.append(call)
-            self.stack.append(call)
+            self.stack.append(self._called(callee.text, code, list(top.items)))
+
+    def _called(self, name: str, code: str, args: list[object]) -> object:
+        if name in settings.SETTINGS:
+            self.settings = True
+            return settings.called(name, code, args)
+        if code == "NEWOBJ" and name in ALLOWED:
+            raise BrokenArtifact("unsafe-pickle", "it uses the opcode NEWOBJ, which no tensor needs")
+        if name in ndarrays.NUMPY:
+            made = ndarrays.called(name, args)
+            if isinstance(made, Array):
+                self.arrays.append(made)
+            return made
+        call = Call(name, args)
+        self.calls.append(call)
+        return call
+
+    def _build_state(self, target: object, state: object) -> None:
+        if isinstance(target, Array | Dtype):
+            ndarrays.built(target, state)
+        elif isinstance(target, Call) and target.name in settings.SETTINGS:
+            settings.built(target, state)
+        elif not isinstance(target, Call) or (target.name in ALLOWED and target.name not in MAPPINGS):
+            raise BrokenArtifact("unsafe-pickle", "it sets the state of something other than a mapping")
 
     def _storage(self, what: object) -> Storage:
         items = what.items if isinstance(what, Box) else []
         match items[:5]:
             case ["storage", Name(text=text), str() as key, str(), int() as elements] if elements >= 0:
-                kind = STORAGES.get(text.rpartition(" ")[2])
+                kind = STORAGES.get(text.rpartition(" ")[2]) if text in ALLOWED else None
+                if kind is None:
+                    raise BrokenArtifact("unknown-dtype", f"storage {key[:40]!r} is of the unknown type {text[:80]!r}")
                 known = self.storages.get(key)
-                if kind is None or (known is not None and (known.kind, known.elements) != (kind, elements)):
+                if known is not None and (known.kind, known.elements) != (kind, elements):
                     raise BrokenArtifact("malformed-pickle", f"storage {key[:40]!r} is described in two ways")
                 return self.storages.setdefault(key, Storage(kind, key, elements))
             case _:
@@ -208,10 +233,18 @@ class Reader:
         target = self.stack[-1]
         if isinstance(target, Box):
             target.items.extend(items)
-        elif not isinstance(target, Call) or target.name not in MAPPINGS:
+        elif not isinstance(target, Call) or (target.name in ALLOWED and target.name not in MAPPINGS):
             raise BrokenArtifact("unsafe-pickle", "it fills something other than a list, set or dict")
         else:
             target.args.extend(items)
+
+
+def _needs_an_attacker(text: str) -> bool:
+    """Whether a global comes out of a module that runs things, or reaches for one, or for a part, inside another."""
+    module, _, name = text.partition(" ")
+    if text in _INNOCENT:
+        return False
+    return "." in name or not {module.partition(".")[0], name}.isdisjoint(NEVER_INNOCENT)
 
 
 def load(source: Source) -> Outcome:

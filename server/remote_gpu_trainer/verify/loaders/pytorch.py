@@ -8,19 +8,10 @@ from typing import Any
 
 from remote_gpu_trainer.verify import confine
 from remote_gpu_trainer.verify.floats import ScanTotals, TensorScan
+from remote_gpu_trainer.verify.loaders import ndarrays, settings
 from remote_gpu_trainer.verify.loaders.archives import open_zip, pieces
-from remote_gpu_trainer.verify.loaders.pickles import (
-    DTYPES,
-    MAPPINGS,
-    REBUILDERS,
-    TENSOR_V2,
-    TENSOR_V3,
-    Box,
-    Call,
-    Name,
-    Reader,
-    Storage,
-)
+from remote_gpu_trainer.verify.loaders.described import Box, Call, Name, Storage
+from remote_gpu_trainer.verify.loaders.pickles import DTYPES, MAPPINGS, REBUILDERS, TENSOR_V2, TENSOR_V3, Reader
 from remote_gpu_trainer.verify.loaders.safetensors import BITS
 from remote_gpu_trainer.verify.outcome import BrokenArtifact, Outcome
 from remote_gpu_trainer.verify.source import Source
@@ -38,10 +29,14 @@ def load(source: Source) -> Outcome:
     """Read restrictedly first; then, where a sound torch is installed, load for real.
 
     Raises:
-        BrokenArtifact: the pickle asks for more than tensors, or the storages are short. Nothing unsafer is tried.
+        BrokenArtifact: the pickle asks for what an attack needs, or the storages are short. Nothing unsafer is tried.
     """
     zipped = source.size >= 4 and source.read(0, 4) == b"PK\x03\x04"
-    outcome = _zipped(source) if zipped else _legacy(source)
+    reader = Reader(whole=True)
+    outcome = _zipped(source, reader) if zipped else _legacy(source, reader)
+    if reader.wanted:
+        _refuse(reader, outcome)
+        return outcome
     if importlib.util.find_spec("torch") is None:
         reason = "torch is not installed"
     else:
@@ -49,8 +44,14 @@ def load(source: Source) -> Outcome:
             torch: Any = importlib.import_module("torch")
         version = tuple(int(part) for part in str(torch.__version__).split("+")[0].split(".")[:2])
         if version >= TORCH_LEAST:
+            # The walk has held each use of these to what their libraries write; torch knows none of them by itself.
+            held = [
+                *(ndarrays.torch_globals() if reader.arrays else []),
+                *(settings.torch_globals() if reader.settings else []),
+            ]
             try:
-                torch.load(source.path, map_location="cpu", weights_only=True, mmap=zipped)
+                with torch.serialization.safe_globals(held):
+                    torch.load(source.path, map_location="cpu", weights_only=True, mmap=zipped)
             except pickle.UnpicklingError as error:  # its text advises to load unsafely, and is not passed on
                 raise BrokenArtifact(
                     "unsafe-pickle", f"torch {torch.__version__} refuses it as weights only"
@@ -62,8 +63,19 @@ def load(source: Source) -> Outcome:
     return outcome
 
 
-def _zipped(source: Source) -> Outcome:
-    outcome, totals, reader = Outcome(), ScanTotals(), Reader()
+def _refuse(reader: Reader, outcome: Outcome) -> None:
+    """Say what a real load would call. The structure was walked to its end by now, and every storage read."""
+    more = f" and {len(reader.wanted) - 3} more" if len(reader.wanted) > 3 else ""
+    outcome.error(
+        "foreign-classes",
+        f"loading it would run code of {', '.join(reader.wanted[:3])}{more}, so nothing loaded it; its structure, "
+        "sizes and checksums hold",
+    )
+    outcome.facts["wants"] = ", ".join(reader.wanted)[:400]
+
+
+def _zipped(source: Source, reader: Reader) -> Outcome:
+    outcome, totals = Outcome(), ScanTotals()
     with source.stream() as stream, open_zip(stream, source.size) as archive:
         members = {info.filename: info for info in archive.infolist()}
         pickled = [name for name in members if name.endswith("data.pkl") and name.count("/") <= 1]
@@ -91,14 +103,13 @@ def _zipped(source: Source) -> Outcome:
     return outcome
 
 
-def _legacy(source: Source) -> Outcome:
+def _legacy(source: Source, reader: Reader) -> Outcome:
     outcome, totals = Outcome(), ScanTotals()
     with source.stream() as stream:
         if Reader().read(stream) != _LEGACY_MAGIC:
             raise BrokenArtifact("not-a-checkpoint", "it is neither a zip nor begins with torch's legacy mark")
         Reader().read(stream)
         Reader().read(stream)
-        reader = Reader()
         root = reader.read(stream)
         keys = Reader().read(stream)
         for key in keys.items if isinstance(keys, Box) else []:
@@ -125,6 +136,7 @@ def _bytes(storage: Storage) -> int:
 
 
 def _tell(root: object, reader: Reader, totals: ScanTotals, outcome: Outcome) -> None:
+    _scan_arrays(reader, totals)
     tensors = [call for call in reader.calls if call.name in REBUILDERS and call.args]
     for call in tensors:
         _extent(call)
@@ -136,6 +148,16 @@ def _tell(root: object, reader: Reader, totals: ScanTotals, outcome: Outcome) ->
             outcome.facts["epoch" if key == "epoch" else "step"] = value
     outcome.names = _names(root)
     totals.tell(outcome)
+
+
+def _scan_arrays(reader: Reader, totals: ScanTotals) -> None:
+    """Look for what is not finite in numpy's arrays, whose bytes lie in the pickle."""
+    for number, array in enumerate(reader.arrays):
+        kind = None if array.dtype is None else array.dtype.kind
+        if kind is not None:
+            scan = TensorScan(kind)
+            scan.feed(array.little_endian())
+            totals.add(f"numpy array {number}", scan)
 
 
 def _entries(what: object) -> list[tuple[object, object]]:

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from remote_gpu_trainer.domain.reminders import Waiting, reminders, runway_alarm, steps_due
@@ -27,7 +27,6 @@ def test_reminders_come_at_0_1_6_and_24_hours_and_then_daily(hours: float, due: 
     assert steps_due(START, START + timedelta(hours=hours)) == due
 
 
-@settings(deadline=None)
 @given(hours=st.floats(0, 10_000), more=st.floats(0, 10_000))
 def test_reminders_never_grow_fewer_and_there_is_always_one(hours: float, more: float) -> None:
     early, late = START + timedelta(hours=hours), START + timedelta(hours=hours + more)

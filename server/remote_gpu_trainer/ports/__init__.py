@@ -1,0 +1,20 @@
+"""What the services need of the world, as protocols. Adapters implement them; tests run one suite over each pair."""
+
+from remote_gpu_trainer.ports.clock import Clock
+from remote_gpu_trainer.ports.consent import ApprovalBook, PageDoor
+from remote_gpu_trainer.ports.host import CommandResult, HostConnector, RemoteHost
+from remote_gpu_trainer.ports.journal import Journal
+from remote_gpu_trainer.ports.market import Marketplace
+from remote_gpu_trainer.ports.storage import ObjectStore
+
+__all__ = [
+    "ApprovalBook",
+    "Clock",
+    "CommandResult",
+    "HostConnector",
+    "Journal",
+    "Marketplace",
+    "ObjectStore",
+    "PageDoor",
+    "RemoteHost",
+]

@@ -1,0 +1,87 @@
+"""What is still wanted, and who has been asked for it: connections draw from one queue as they get on."""
+
+import json
+import threading
+from collections.abc import Iterable, Iterator
+
+from remote_gpu_trainer.transfer.tasks import Order
+
+AHEAD = 32 << 20
+"""Bytes that may be asked for and not have come, for each connection: more than a line of 250 MB/s at 100 ms holds."""
+EACH = 512
+"""What an order counts for beside its bytes."""
+MOST_AT_ONCE = 256
+
+
+class Orders:
+    """The queue of one round. Any thread may take from it."""
+
+    def __init__(self, orders: Iterable[Order]) -> None:
+        self._orders = iter(orders)
+        self._lock = threading.Lock()
+        self._left: Order | None = next(self._orders, None)
+
+    def __bool__(self) -> bool:
+        return self._left is not None
+
+    def take(self) -> Order | None:
+        """The next one; None when nothing more is wanted."""
+        with self._lock:
+            taken = self._left
+            self._left = next(self._orders, None) if taken is not None else None
+            return taken
+
+    def stop(self) -> None:
+        """Hand out no more."""
+        with self._lock:
+            self._left = None
+
+
+class Feed:
+    """The orders of one connection: they are written while the answers to earlier ones come."""
+
+    def __init__(self, orders: Orders) -> None:
+        self._orders = orders
+        self._turn = threading.Condition()
+        self._out = 0
+        self._closed = False
+        self.given: list[Order] = []
+        """In the order in which they are answered."""
+
+    def lines(self) -> Iterator[bytes]:
+        """What the far side reads; waits while enough is under way. For a thread of its own."""
+        while batch := self._next():
+            yield b"".join(map(_line, batch))
+
+    def came(self, size: int, *, answered: bool = False) -> None:
+        """Note bytes of an answer, and its end."""
+        with self._turn:
+            before = self._out
+            self._out -= size + (EACH if answered else 0)
+            if self._out < AHEAD // 2 <= before:
+                self._turn.notify_all()
+
+    def close(self) -> None:
+        """End the waiting: nobody reads any more."""
+        with self._turn:
+            self._closed = True
+            self._turn.notify_all()
+
+    def _next(self) -> list[Order]:
+        batch: list[Order] = []
+        with self._turn:
+            self._turn.wait_for(lambda: self._closed or self._out < AHEAD // 2)
+            while not self._closed and self._out < AHEAD and len(batch) < MOST_AT_ONCE:
+                order = self._orders.take()
+                if order is None:
+                    break
+                self._out += order.length + EACH
+                self.given.append(order)
+                batch.append(order)
+        return batch
+
+
+def _line(order: Order) -> bytes:
+    entry = order.task.entry
+    item = [order.task.root, entry.path, order.offset, order.length, entry.size, entry.mtime_ns, int(order.follows)]
+    return json.dumps(item).encode("ascii") + b"\n"

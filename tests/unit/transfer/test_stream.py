@@ -1,0 +1,170 @@
+"""The framed stream without a network: chains of ranges, two connections, and who is asked for what."""
+
+import hashlib
+import itertools
+import threading
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from remote_gpu_trainer.domain.artifacts import EntryKind, ManifestEntry
+from remote_gpu_trainer.errors import TransferError
+from remote_gpu_trainer.transfer.chunks import ChunkMap
+from remote_gpu_trainer.transfer.landing import Landing
+from remote_gpu_trainer.transfer.orders import AHEAD, Feed, Orders
+from remote_gpu_trainer.transfer.receiver import HEADER, Receiver, Shelf
+from remote_gpu_trainer.transfer.tasks import CHUNK, FileTask, Order, recall
+
+CONTENT = bytes(range(256)) * ((9 << 20) // 256)
+"""Three ranges."""
+
+
+def task_of(content: bytes = CONTENT, path: str = "big") -> FileTask:
+    entry = ManifestEntry(path=path, kind=EntryKind.FILE, size=len(content), mtime_ns=7)
+    return FileTask("/far", entry, path, "lease")
+
+
+@contextmanager
+def shelf_in(folder: Path) -> Generator[Shelf]:
+    landing = Landing(folder)
+    chunks = ChunkMap(landing)
+    shelf = Shelf(landing, chunks)
+    try:
+        yield shelf
+    finally:
+        shelf.close()
+        chunks.close()
+        landing.close()
+
+
+def answer(number: int, order: Order, digest: bytes, content: bytes = CONTENT) -> bytes:
+    body = content[order.offset : order.offset + order.length]
+    return HEADER.pack(number, 0, len(body)) + body + digest + b"\1"
+
+
+def nobody(size: int, answered: bool) -> None:
+    """Who is not told of progress."""
+
+
+def sha(content: bytes) -> bytes:
+    return hashlib.sha256(content).digest()
+
+
+def test_ranges_that_follow_each_other_are_proven_by_the_hash_of_the_beginning(tmp_path: Path) -> None:
+    task = task_of()
+    orders = task.orders(chain=True)
+    with shelf_in(tmp_path) as shelf:
+        receiver = Receiver(orders, shelf, nobody)
+        for number, order in enumerate(orders):
+            receiver.feed(answer(number, order, sha(CONTENT[: order.offset + order.length])))
+        receiver.end()
+    assert task.sha256 == hashlib.sha256(CONTENT).hexdigest()
+    assert (tmp_path / "big").read_bytes() == CONTENT
+
+
+def test_a_range_with_the_hash_of_another_beginning_is_refused(tmp_path: Path) -> None:
+    task = task_of()
+    orders = task.orders(chain=True)
+    with shelf_in(tmp_path) as shelf:
+        receiver = Receiver(orders, shelf, nobody)
+        receiver.feed(answer(0, orders[0], sha(CONTENT[:CHUNK])))
+        with pytest.raises(TransferError, match="not its own"):
+            receiver.feed(answer(1, orders[1], sha(CONTENT[CHUNK : 2 * CHUNK])))
+        receiver.abandon()
+    assert task.have == [(0, CHUNK)]
+    assert not (tmp_path / "big").exists()
+
+
+def test_a_chain_that_the_machine_broke_off_leaves_nothing_believed_of_the_changed_file(tmp_path: Path) -> None:
+    task = task_of()
+    orders = task.orders(chain=True)
+    reason = b"changed since it was listed"
+    with shelf_in(tmp_path) as shelf:
+        receiver = Receiver(orders, shelf, nobody)
+        receiver.feed(answer(0, orders[0], sha(CONTENT[:CHUNK])))
+        receiver.feed(HEADER.pack(1, 1, len(reason)) + reason)
+        receiver.feed(answer(2, orders[2], sha(CONTENT[2 * CHUNK :])))
+        receiver.end()
+    assert task.changed
+    assert task.have == [(0, CHUNK)], "what came before the change; the file begins anew"
+
+
+def test_ranges_over_two_connections_make_one_proven_file_in_whatever_turn_they_come(tmp_path: Path) -> None:
+    for turns in itertools.permutations(range(3)):
+        folder = tmp_path / "".join(map(str, turns))
+        task = task_of()
+        orders = task.orders()
+        with shelf_in(folder) as shelf:
+            for number in turns:
+                order = orders[number]
+                receiver = Receiver([order], shelf, nobody)
+                receiver.feed(answer(0, order, sha(CONTENT[order.offset : order.offset + order.length])))
+                receiver.end()
+        assert task.sha256 == hashlib.sha256(CONTENT).hexdigest()
+        assert (folder / "big").read_bytes() == CONTENT
+
+
+def test_a_beginning_is_believed_as_far_as_it_hashes_to_what_was_noted(tmp_path: Path) -> None:
+    task = task_of()
+    orders = task.orders(chain=True)
+    with shelf_in(tmp_path) as shelf:
+        receiver = Receiver(orders, shelf, nobody)
+        for number in range(2):
+            receiver.feed(answer(number, orders[number], sha(CONTENT[: (number + 1) * CHUNK])))
+        receiver.abandon()
+    partial = tmp_path / ".rgt-partial" / task.key
+    with partial.open("r+b") as file:
+        file.seek(CHUNK + 5)
+        file.write(b"damage")
+
+    again = task_of()
+    landing = Landing(tmp_path)
+    chunks = ChunkMap(landing)
+    recall(again, landing, chunks)
+    chunks.close()
+    landing.close()
+
+    assert again.have == [(0, CHUNK)]
+    assert again.running.digest() == sha(CONTENT[:CHUNK])
+    assert all(not order.follows for order in again.orders(chain=True)), "the machine has not hashed the beginning"
+
+
+def test_a_note_of_a_small_file_waits_for_others_and_is_there_after_a_close(tmp_path: Path) -> None:
+    content = b"small"
+    task = task_of(content, "small")
+    with shelf_in(tmp_path) as shelf:
+        receiver = Receiver(task.orders(), shelf, nobody)
+        receiver.feed(answer(0, task.orders()[0], sha(content), content))
+        assert (tmp_path / ".rgt-partial" / "map.jsonl").read_bytes() == b""
+    assert b'"piece"' in (tmp_path / ".rgt-partial" / "map.jsonl").read_bytes()
+
+
+@given(sizes=st.lists(st.integers(0, 24 << 20), max_size=12))
+def test_no_more_is_asked_for_than_may_be_under_way_and_all_of_it_in_the_end(sizes: list[int]) -> None:
+    tasks = [task_of(b"", f"f{number}") for number in range(len(sizes))]
+    feed = Feed(Orders(Order(task, 0, size) for task, size in zip(tasks, sizes, strict=True)))
+    lines, answered = feed.lines(), 0
+    while next(lines, b""):
+        waiting = feed.given[answered:]
+        assert sum(order.length for order in waiting[:-1]) < AHEAD
+        for order in waiting:
+            feed.came(order.length, answered=True)
+        answered += len(waiting)
+    assert [order.length for order in feed.given] == sizes
+
+
+def test_a_feed_that_waits_for_answers_ends_when_its_connection_does() -> None:
+    feed = Feed(Orders(Order(task_of(b"", f"f{number}"), 0, AHEAD) for number in range(2)))
+    lines = feed.lines()
+    assert next(lines)
+    rest: list[bytes] = []
+    waiting = threading.Thread(target=lambda: rest.extend(lines))
+    waiting.start()
+    feed.close()
+    waiting.join(timeout=10)
+    assert not waiting.is_alive()
+    assert (rest, len(feed.given)) == ([], 1)
