@@ -108,7 +108,7 @@ def test_the_sdk_rents_volumes_and_copies(cli: Cli) -> None:
     assert direct["src_addr"] == "127.0.0.1"
     assert direct["src_port"] == cli.renter.show(contract)["machine_dir_ssh_port"]
     cli.renter.wait(90)
-    assert cli.renter.show(contract)["status_msg"] == "Copy Operation Finished"
+    assert cli.renter.look(f"/instances/{contract}")["message"] == "Copy Operation Finished"
     back = ask(cli, "copy", f"V.{volume}:/in/m.bin", f"C.{contract}:/workspace/back")
     assert back["success"] is True
     cli.renter.wait(90)
