@@ -275,6 +275,9 @@ class Fingerprint(Value):
     digest: str
     files: int
     bytes: int
+    by: Route = Route.DIRECT_SSH
+    """How it was read: over SSH by size and nanosecond, over the machine's rsync by size and second. Plans of earlier
+    versions knew only the first."""
 
 
 def digest_of(value: object) -> str:

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import anyio
 import anyio.to_thread
+from pydantic import JsonValue
 
 from remote_gpu_trainer.domain.artifacts import CopyReceipt, Expectations, Route, VerificationReport
 from remote_gpu_trainer.domain.ids import CopyId
-from remote_gpu_trainer.domain.instances import Instance
+from remote_gpu_trainer.domain.instances import AT_REST, Instance
 from remote_gpu_trainer.domain.policy import Policy
 from remote_gpu_trainer.domain.runs import HELD_PHASES, LeaseRecord, RunPhase
 from remote_gpu_trainer.domain.units import Usd, show_usd
@@ -18,13 +19,14 @@ from remote_gpu_trainer.ports import Clock, Journal, RemoteHost
 from remote_gpu_trainer.rules.base import Stage
 from remote_gpu_trainer.rules.facts import CopyFacts
 from remote_gpu_trainer.services.buckets import Buckets
-from remote_gpu_trainer.services.farside import FarSide, limits_of, manifest_script, read_far_side
+from remote_gpu_trainer.services.farside import FarSide, limits_of, manifest_script, read_far_side, read_resting_side
 from remote_gpu_trainer.services.guard import Guard
 from remote_gpu_trainer.services.hosts import HostAccess
 from remote_gpu_trainer.services.ledger import Ledger
 from remote_gpu_trainer.services.lookup import find_run
 from remote_gpu_trainer.transfer.limits import CopyLimits, ProgressSink
 from remote_gpu_trainer.transfer.pull import pull
+from remote_gpu_trainer.transfer.rescue import Door
 from remote_gpu_trainer.transfer.routes import by_proxy_only, choose
 from remote_gpu_trainer.transfer.salvage import salvage
 from remote_gpu_trainer.verify.fresh import FreshCopies
@@ -32,6 +34,8 @@ from remote_gpu_trainer.verify.run import verify
 
 FAR_SIDE = "far-side"
 """Event: the far side right after a copy, to be compared before a teardown."""
+RESTED = "at-rest"
+"""In place of the job's state: the machine did not run while it was copied."""
 COPY_FAILED = "copy.failed"
 PRICE = "VAST9"
 COST_UNASKED = Usd(5.0)
@@ -138,8 +142,10 @@ class PullService:
     ) -> CopyReceipt:
         copy_id = CopyId(f"copy-{secrets.token_hex(6)}")
         if route is Route.MACHINE_RSYNC:
+            door = await self._hosts.door(record, instance)
+            rested = await read_resting_side(door, roots, self._policy)
             receipt = await salvage(
-                await self._hosts.door(record, instance),
+                door,
                 roots=roots,
                 destination=folder,
                 lease=record.lease.id,
@@ -151,6 +157,7 @@ class PullService:
                 clock=self._clock,
                 progress=progress,
             )
+            await self._keep_resting_side(record, receipt, door, rested)
             return receipt
         before = await self._far_side(record, roots)
         receipt = await pull(
@@ -199,17 +206,14 @@ class PullService:
         far = await read_far_side(host, receipt.roots, self._policy)
         beat, _ = await self._hosts.heartbeat(host, record.job)
         self._journal.record(
-            FAR_SIDE,
-            record.lease.id,
-            {
-                "copy_id": receipt.copy_id,
-                "before": before.digest,
-                "digest": far.digest,
-                "files": far.files,
-                "bytes": far.bytes,
-                "job": None if beat is None else beat.state,
-            },
+            FAR_SIDE, record.lease.id, _kept(receipt, before, far, None if beat is None else beat.state)
         )
+
+    async def _keep_resting_side(self, record: LeaseRecord, receipt: CopyReceipt, door: Door, before: FarSide) -> None:
+        """What no SSH can see: the same list before and after, of a disk that nothing wrote to in between."""
+        far = await read_resting_side(door, receipt.roots, self._policy)
+        if (await self._hosts.instance(record)).phase in AT_REST:
+            self._journal.record(FAR_SIDE, record.lease.id, _kept(receipt, before, far, RESTED))
 
     def _parked(self, record: LeaseRecord, disk: float | None, error: RgtError) -> RgtError:
         lease = record.lease.id
@@ -252,6 +256,17 @@ class PullService:
                 effect=NOT_COPIED,
             )
         return resolved
+
+
+def _kept(receipt: CopyReceipt, before: FarSide, after: FarSide, job: str | None) -> dict[str, JsonValue]:
+    return {
+        "copy_id": receipt.copy_id,
+        "before": before.digest,
+        "digest": after.digest,
+        "files": after.files,
+        "bytes": after.bytes,
+        "job": job,
+    }
 
 
 class ProofService:

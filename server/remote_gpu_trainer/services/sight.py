@@ -6,8 +6,14 @@ from pathlib import Path
 
 import anyio.to_thread
 
-from remote_gpu_trainer.domain.artifacts import CopyReceipt, Fingerprint, FingerprintMoment, VerificationReport
-from remote_gpu_trainer.domain.instances import Instance, InstancePhase
+from remote_gpu_trainer.domain.artifacts import (
+    CopyReceipt,
+    Fingerprint,
+    FingerprintMoment,
+    Route,
+    VerificationReport,
+)
+from remote_gpu_trainer.domain.instances import AT_REST, Instance, InstancePhase
 from remote_gpu_trainer.domain.plans import MachineState
 from remote_gpu_trainer.domain.policy import Policy
 from remote_gpu_trainer.domain.runs import JOB_ENDED, LeaseRecord
@@ -17,10 +23,9 @@ from remote_gpu_trainer.services.buckets import Buckets
 from remote_gpu_trainer.services.farside import read_far_side
 from remote_gpu_trainer.services.hosts import HostAccess
 from remote_gpu_trainer.services.ledger import Ledger
-from remote_gpu_trainer.services.pull import COPY_FAILED, FAR_SIDE
+from remote_gpu_trainer.services.pull import COPY_FAILED, FAR_SIDE, RESTED
 from remote_gpu_trainer.transfer.recheck import recheck_local
 
-AT_REST = frozenset({InstancePhase.STOPPED, InstancePhase.EXITED, InstancePhase.PREEMPTED, InstancePhase.SCHEDULING})
 ON_THE_WAY = frozenset({InstancePhase.STOPPING, InstancePhase.REBOOTING})
 SAME = "far-side.same"
 """Event: the running machine was read, and holds exactly the copy."""
@@ -117,8 +122,8 @@ class Looker:
         held = bool(record.job or receipt or self._journal.events(lease, kind="pushed", limit=1))
         machine, far, writers, state = await self._machine(record, instance, receipt)
         if machine is MachineState.STOPPED and kept is not None:
-            state = str(kept.get("job"))
-        ended = record.job is None or state in JOB_ENDED
+            state = None if kept.get("job") is None else str(kept["job"])
+        ended = record.job is None or state in JOB_ENDED or state == RESTED
         digest, files, size = far
         again = None if receipt is None else self._ledger.started_again(lease, self._same_until(record, receipt))
         matches = _matches(machine, kept, digest, ended=ended and again is None)
@@ -195,6 +200,8 @@ class Looker:
     def _job_in_words(record: LeaseRecord, state: str | None) -> str:
         if record.job is None:
             return "no job was started"
+        if state == RESTED:
+            return f"job {record.job.job_id}: the machine was at rest all through the copy, so that nothing ran on it"
         return f"job {record.job.job_id} {state}" if state else f"job {record.job.job_id}: its state could not be read"
 
 
@@ -213,12 +220,13 @@ def _looks(kept: dict[str, object] | None, receipt: CopyReceipt | None) -> tuple
     if kept is None or receipt is None:
         return ()
     files, size = int(str(kept.get("files"))), int(str(kept.get("bytes")))
+    by = Route.MACHINE_RSYNC if kept.get("job") == RESTED else Route.DIRECT_SSH
     moments: tuple[tuple[FingerprintMoment, datetime, object], ...] = (
         ("before-copy", receipt.started_at, kept.get("before")),
         ("after-copy", receipt.finished_at, kept.get("digest")),
     )
     return tuple(
-        Fingerprint(moment=moment, at=at, digest=digest, files=files, bytes=size)
+        Fingerprint(moment=moment, at=at, digest=digest, files=files, bytes=size, by=by)
         for moment, at, digest in moments
         if isinstance(digest, str)
     )

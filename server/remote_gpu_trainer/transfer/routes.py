@@ -47,7 +47,7 @@ def choose(
     size = "a number of bytes that is not known" if bytes is None else f"{bytes / GB:.2f} GB"
     if bytes is not None and bytes <= PROXY_LIMIT_BYTES:
         return Route.PROXY_SSH, f"there is no direct SSH port, and {size} is within the proxy's 1 GB"
-    if RULE in acknowledged:
+    if RULE in {one.upper() for one in acknowledged}:
         return Route.PROXY_SSH, f"there is no direct SSH port, and the proxy was acknowledged ({RULE}) for {size}"
     raise RouteRefused(
         f"{RULE}: instance {instance.id} has no direct SSH port, and {size} would go through the platform's proxy, "
