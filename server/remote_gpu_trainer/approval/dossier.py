@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from remote_gpu_trainer.approval.visible import fenced, visible
-from remote_gpu_trainer.domain.artifacts import VerificationLevel
+from remote_gpu_trainer.domain.artifacts import Fingerprint, VerificationLevel
 from remote_gpu_trainer.domain.ids import label_of
 from remote_gpu_trainer.domain.plans import Evidence, MachineState, Plan, RentPlan, StandingPlan, TeardownPlan
 from remote_gpu_trainer.domain.units import show_bytes, show_usd
@@ -188,11 +188,21 @@ def _looks(plan: TeardownPlan) -> str:
             "",
             *(
                 f"- {look.moment}, {when(look.at)}: {_count(look.files, 'file')}, {show_bytes(look.bytes)}, "
-                f"fingerprint {visible(look.digest)}"
+                f"fingerprint {visible(look.digest)}{_how(look)}"
                 for look in plan.fingerprints
             ),
         ]
     )
+
+
+def _how(look: Fingerprint) -> str:
+    """What a look rests on, where it is less than our own list of a running machine."""
+    if look.by == "ssh":
+        return ""
+    said = "; by the rsync of the machine at rest: names, sizes and times in whole seconds, as its host tells them"
+    if look.compared is None:
+        return said
+    return f"{said}; {_count(look.compared, 'copied file')} compared by rsync's md5 of the whole"
 
 
 def _rent(plan: RentPlan) -> list[str]:

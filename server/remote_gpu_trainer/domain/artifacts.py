@@ -267,6 +267,10 @@ class CopyReceipt(Value):
 FingerprintMoment = Literal["before-copy", "after-copy", "before-stop", "before-consent", "last-look"]
 
 
+LookedBy = Literal["ssh", "machine-rsync"]
+"""Our own list of a running machine, or the list of its disk by the rsync of a machine that does not run."""
+
+
 class Fingerprint(Value):
     """The far side at one moment of the road home."""
 
@@ -275,6 +279,10 @@ class Fingerprint(Value):
     digest: str
     files: int
     bytes: int
+    by: LookedBy = "ssh"
+    """By ``machine-rsync`` it covers names, kinds, sizes and times in whole seconds, as the machine's host tells them."""
+    compared: int | None = None
+    """Files of the copy that rsync's md5 of the whole file found the same on both sides; None when none was taken."""
 
 
 def digest_of(value: object) -> str:

@@ -180,10 +180,11 @@ def _fingerprints(before: Sight, now: Sight) -> tuple[Fingerprint, ...]:
     if before.far_digest is None:
         return before.looks
     last = Fingerprint(
-        moment="before-stop" if now.machine is MachineState.STOPPED else "before-consent",
+        moment="before-stop" if now.machine is not before.machine else "before-consent",
         at=before.at,
         digest=before.far_digest,
         files=before.far_files,
         bytes=before.far_bytes,
+        by="ssh" if before.machine is MachineState.RUNNING else "machine-rsync",
     )
     return (*before.looks, last)

@@ -26,7 +26,7 @@ from remote_gpu_trainer.services.lookup import find_run
 from remote_gpu_trainer.transfer.limits import CopyLimits, ProgressSink
 from remote_gpu_trainer.transfer.pull import pull
 from remote_gpu_trainer.transfer.routes import by_proxy_only, choose
-from remote_gpu_trainer.transfer.salvage import salvage
+from remote_gpu_trainer.transfer.salvage import Salvaged, salvage
 from remote_gpu_trainer.verify.fresh import FreshCopies
 from remote_gpu_trainer.verify.run import verify
 
@@ -138,7 +138,7 @@ class PullService:
     ) -> CopyReceipt:
         copy_id = CopyId(f"copy-{secrets.token_hex(6)}")
         if route is Route.MACHINE_RSYNC:
-            receipt = await salvage(
+            salvaged = await salvage(
                 await self._hosts.door(record, instance),
                 roots=roots,
                 destination=folder,
@@ -151,7 +151,8 @@ class PullService:
                 clock=self._clock,
                 progress=progress,
             )
-            return receipt
+            await self._keep_disk(record, salvaged)
+            return salvaged.receipt
         before = await self._far_side(record, roots)
         receipt = await pull(
             self._hosts.opener(record),
@@ -208,6 +209,24 @@ class PullService:
                 "files": far.files,
                 "bytes": far.bytes,
                 "job": None if beat is None else beat.state,
+            },
+        )
+
+    async def _keep_disk(self, record: LeaseRecord, salvaged: Salvaged) -> None:
+        """Keep what two looks at a disk at rest say; the platform's own look tells whether it rested all the time."""
+        self._ledger.observe(record.lease.id, await self._hosts.instance(record))
+        self._journal.record(
+            FAR_SIDE,
+            record.lease.id,
+            {
+                "copy_id": salvaged.receipt.copy_id,
+                "before": salvaged.before.digest,
+                "digest": salvaged.after.digest,
+                "files": salvaged.after.files,
+                "bytes": salvaged.after.bytes,
+                "job": None,
+                "by": Route.MACHINE_RSYNC.value,
+                "compared": salvaged.compared,
             },
         )
 

@@ -6,19 +6,20 @@ from pathlib import Path
 
 import anyio.to_thread
 
-from remote_gpu_trainer.domain.artifacts import CopyReceipt, Fingerprint, FingerprintMoment, VerificationReport
+from remote_gpu_trainer.domain.artifacts import CopyReceipt, Fingerprint, FingerprintMoment, Route, VerificationReport
 from remote_gpu_trainer.domain.instances import Instance, InstancePhase
 from remote_gpu_trainer.domain.plans import MachineState
 from remote_gpu_trainer.domain.policy import Policy
 from remote_gpu_trainer.domain.runs import JOB_ENDED, LeaseRecord
-from remote_gpu_trainer.errors import HostError, WaitExpired, WrongPhase
+from remote_gpu_trainer.errors import HostError, RgtError, WaitExpired, WrongPhase
 from remote_gpu_trainer.ports import Clock, Journal
 from remote_gpu_trainer.services.buckets import Buckets
-from remote_gpu_trainer.services.farside import read_far_side
+from remote_gpu_trainer.services.farside import limits_of, read_far_side
 from remote_gpu_trainer.services.hosts import HostAccess
 from remote_gpu_trainer.services.ledger import Ledger
 from remote_gpu_trainer.services.pull import COPY_FAILED, FAR_SIDE
 from remote_gpu_trainer.transfer.recheck import recheck_local
+from remote_gpu_trainer.transfer.rescue import look as look_at_disk
 
 AT_REST = frozenset({InstancePhase.STOPPED, InstancePhase.EXITED, InstancePhase.PREEMPTED, InstancePhase.SCHEDULING})
 ON_THE_WAY = frozenset({InstancePhase.STOPPING, InstancePhase.REBOOTING})
@@ -115,13 +116,17 @@ class Looker:
         failures = self._journal.events(lease, kind=COPY_FAILED, limit=1)
         copy_failed = bool(failures) and (receipt is None or failures[0].at > receipt.finished_at)
         held = bool(record.job or receipt or self._journal.events(lease, kind="pushed", limit=1))
-        machine, far, writers, state = await self._machine(record, instance, receipt)
+        rescued = kept is not None and kept.get("by") == Route.MACHINE_RSYNC.value
+        machine, far, writers, state = await self._machine(record, instance, receipt, rescued=rescued)
         if machine is MachineState.STOPPED and kept is not None:
             state = str(kept.get("job"))
         ended = record.job is None or state in JOB_ENDED
         digest, files, size = far
-        again = None if receipt is None else self._ledger.started_again(lease, self._same_until(record, receipt))
-        matches = _matches(machine, kept, digest, ended=ended and again is None)
+        again = None if receipt is None else self._started_again(record, receipt, rescued=rescued)
+        if rescued:
+            matches = _matches_disk(machine, kept or {}, digest, rested=again is None)
+        else:
+            matches = _matches(machine, kept, digest, ended=ended and again is None)
         if receipt is not None and machine is MachineState.RUNNING and matches and ended and not writers:
             self._journal.record(SAME, lease, {"copy_id": receipt.copy_id, "digest": digest})
         resting = machine is MachineState.STOPPED
@@ -155,9 +160,11 @@ class Looker:
         return None
 
     async def _machine(
-        self, record: LeaseRecord, instance: Instance, receipt: CopyReceipt | None
+        self, record: LeaseRecord, instance: Instance, receipt: CopyReceipt | None, *, rescued: bool
     ) -> tuple[MachineState, tuple[str | None, int, int], tuple[str, ...], str | None]:
         unread: tuple[str | None, int, int] = (None, 0, 0)
+        if instance.phase in AT_REST and rescued and receipt is not None:
+            return await self._disk(record, instance, receipt)
         if instance.phase in AT_REST:
             return MachineState.STOPPED, unread, (), None
         if instance.phase in ON_THE_WAY and not self._stuck(record, instance):
@@ -181,6 +188,25 @@ class Looker:
         except (HostError, WaitExpired):
             return MachineState.UNREADABLE, unread, (), None
         return MachineState.RUNNING, (far.digest, far.files, far.bytes), far.writers, state
+
+    async def _disk(
+        self, record: LeaseRecord, instance: Instance, receipt: CopyReceipt
+    ) -> tuple[MachineState, tuple[str | None, int, int], tuple[str, ...], str | None]:
+        """List the disk of a machine at rest once more, the way that the copy came.
+
+        It may have run for a while unseen, since a bid that wins again starts it by itself.
+        """
+        try:
+            door = await self._hosts.door(record, instance)
+            seen = await look_at_disk(door, receipt.roots, limits_of(self._policy))
+        except RgtError:  # whatever its reason, the disk was not read, and the plan says so
+            return MachineState.UNREADABLE, (None, 0, 0), (), None
+        return MachineState.STOPPED, (seen.digest, seen.files, seen.bytes), (), None
+
+    def _started_again(self, record: LeaseRecord, receipt: CopyReceipt, *, rescued: bool) -> datetime | None:
+        if rescued:
+            return self._ledger.started_again(record.lease.id, receipt.started_at, rested=True)
+        return self._ledger.started_again(record.lease.id, self._same_until(record, receipt))
 
     def _same_until(self, record: LeaseRecord, receipt: CopyReceipt) -> datetime:
         """Until when the machine was last seen to hold just the copy, its trainer ended and nothing open."""
@@ -209,6 +235,15 @@ def _matches(machine: MachineState, kept: dict[str, object] | None, digest: str 
     return True if ended else None
 
 
+def _matches_disk(machine: MachineState, kept: dict[str, object], digest: str | None, *, rested: bool) -> bool | None:
+    """For a copy from a disk at rest: nothing ran that could write, whatever became of the job, as far as was seen."""
+    if kept.get("before") != kept.get("digest"):
+        return False  # it changed while it was copied
+    if machine is not MachineState.STOPPED or digest is None or not rested:
+        return None
+    return digest == kept["digest"]
+
+
 def _looks(kept: dict[str, object] | None, receipt: CopyReceipt | None) -> tuple[Fingerprint, ...]:
     if kept is None or receipt is None:
         return ()
@@ -217,8 +252,17 @@ def _looks(kept: dict[str, object] | None, receipt: CopyReceipt | None) -> tuple
         ("before-copy", receipt.started_at, kept.get("before")),
         ("after-copy", receipt.finished_at, kept.get("digest")),
     )
+    rescued, compared = kept.get("by") == Route.MACHINE_RSYNC.value, kept.get("compared")
     return tuple(
-        Fingerprint(moment=moment, at=at, digest=digest, files=files, bytes=size)
+        Fingerprint(
+            moment=moment,
+            at=at,
+            digest=digest,
+            files=files,
+            bytes=size,
+            by="machine-rsync" if rescued else "ssh",
+            compared=compared if isinstance(compared, int) and moment == "after-copy" else None,
+        )
         for moment, at, digest in moments
         if isinstance(digest, str)
     )
