@@ -280,7 +280,7 @@ class Fingerprint(Value):
     files: int
     bytes: int
     by: LookedBy = "ssh"
-    """By ``machine-rsync`` it covers names, kinds, sizes and times in whole seconds, as the machine's host tells them."""
+    """By ``machine-rsync`` it covers names, kinds, sizes and times in whole seconds, as its host tells them."""
     compared: int | None = None
     """Files of the copy that rsync's md5 of the whole file found the same on both sides; None when none was taken."""
 
