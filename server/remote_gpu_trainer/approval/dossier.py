@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from remote_gpu_trainer.approval.visible import fenced, visible
-from remote_gpu_trainer.domain.artifacts import Fingerprint, VerificationLevel
+from remote_gpu_trainer.domain.artifacts import Fingerprint, Route, VerificationLevel
 from remote_gpu_trainer.domain.ids import label_of
 from remote_gpu_trainer.domain.plans import Evidence, MachineState, Plan, RentPlan, StandingPlan, TeardownPlan
 from remote_gpu_trainer.domain.units import show_bytes, show_usd
@@ -197,9 +197,9 @@ def _looks(plan: TeardownPlan) -> str:
 
 def _how(look: Fingerprint) -> str:
     """What a look rests on, where it is less than our own list of a running machine."""
-    if look.by == "ssh":
+    if look.by is not Route.MACHINE_RSYNC:
         return ""
-    said = "; by the rsync of the machine at rest: names, sizes and times in whole seconds, as its host tells them"
+    said = "; by the machine's rsync, which tells sizes and whole seconds only"
     if look.compared is None:
         return said
     return f"{said}; {_count(look.compared, 'copied file')} compared by rsync's md5 of the whole"

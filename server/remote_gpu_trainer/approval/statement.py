@@ -80,7 +80,8 @@ def _teardown(plan: TeardownPlan) -> dict[str, JsonValue]:
             for one in plan.evidence
         ],
         "fingerprints": [
-            {"moment": one.moment, "at": stamp(one.at), "digest": one.digest, "by": one.by} for one in plan.fingerprints
+            {"moment": one.moment, "at": stamp(one.at), "digest": one.digest, "by": one.by.value}
+            for one in plan.fingerprints
         ],
         "not_saved": {
             "files": len(plan.losses),

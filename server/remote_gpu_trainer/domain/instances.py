@@ -36,6 +36,8 @@ class InstancePhase(StrEnum):
     """A combination that the table does not know; ``raw`` holds it. Nothing is concluded from it."""
 
 
+AT_REST = frozenset({InstancePhase.STOPPED, InstancePhase.EXITED, InstancePhase.PREEMPTED, InstancePhase.SCHEDULING})
+"""Phases in which no container runs, so that nothing on the machine writes to its disk."""
 TERMINAL_FOR_WAITING = frozenset(
     {
         InstancePhase.STOPPED,

@@ -9,6 +9,7 @@ from remote_gpu_trainer.domain.policy import Policy
 from remote_gpu_trainer.ports import RemoteHost
 from remote_gpu_trainer.transfer.limits import CopyLimits
 from remote_gpu_trainer.transfer.manifests import read_manifest
+from remote_gpu_trainer.transfer.rescue import Door, list_roots
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,18 @@ def limits_of(policy: Policy) -> CopyLimits:
 def manifest_script() -> bytes:
     """The manifest builder that runs on the machine."""
     return bundled.read_bytes("scripts/manifest.py")
+
+
+async def read_resting_side(door: Door, roots: Sequence[str], policy: Policy) -> FarSide:
+    """List the roots of a machine that does not run, over its rsync: sizes and whole seconds."""
+    manifests, left_out = await list_roots(door, roots, limits_of(policy))
+    odd = [[number, entry.path, entry.size] for number, entry in left_out]
+    return FarSide(
+        digest=digest_of([[[manifest.root, manifest.fingerprint] for manifest in manifests], odd]),
+        files=sum(len(manifest.files) for manifest in manifests),
+        bytes=sum(manifest.size for manifest in manifests),
+        writers=(),
+    )
 
 
 async def read_far_side(host: RemoteHost, roots: Sequence[str], policy: Policy) -> FarSide:

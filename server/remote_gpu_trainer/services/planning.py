@@ -7,6 +7,7 @@ from remote_gpu_trainer.domain.artifacts import (
     FOREIGN_CLASSES,
     FileProof,
     Fingerprint,
+    Route,
     SkippedEntry,
     VerificationLevel,
     digest_of,
@@ -185,6 +186,6 @@ def _fingerprints(before: Sight, now: Sight) -> tuple[Fingerprint, ...]:
         digest=before.far_digest,
         files=before.far_files,
         bytes=before.far_bytes,
-        by="ssh" if before.machine is MachineState.RUNNING else "machine-rsync",
+        by=Route.DIRECT_SSH if before.machine is MachineState.RUNNING else Route.MACHINE_RSYNC,
     )
     return (*before.looks, last)

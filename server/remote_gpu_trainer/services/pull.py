@@ -6,10 +6,11 @@ from pathlib import Path
 
 import anyio
 import anyio.to_thread
+from pydantic import JsonValue
 
 from remote_gpu_trainer.domain.artifacts import CopyReceipt, Expectations, Route, VerificationReport
 from remote_gpu_trainer.domain.ids import CopyId
-from remote_gpu_trainer.domain.instances import Instance
+from remote_gpu_trainer.domain.instances import AT_REST, Instance
 from remote_gpu_trainer.domain.policy import Policy
 from remote_gpu_trainer.domain.runs import HELD_PHASES, LeaseRecord, RunPhase
 from remote_gpu_trainer.domain.units import Usd, show_usd
@@ -17,21 +18,25 @@ from remote_gpu_trainer.errors import InvalidRequest, RgtError, RouteRefused, Ru
 from remote_gpu_trainer.ports import Clock, Journal, RemoteHost
 from remote_gpu_trainer.rules.base import Stage
 from remote_gpu_trainer.rules.facts import CopyFacts
+from remote_gpu_trainer.rules.registry import named, waivers
 from remote_gpu_trainer.services.buckets import Buckets
-from remote_gpu_trainer.services.farside import FarSide, limits_of, manifest_script, read_far_side
+from remote_gpu_trainer.services.farside import FarSide, limits_of, manifest_script, read_far_side, read_resting_side
 from remote_gpu_trainer.services.guard import Guard
 from remote_gpu_trainer.services.hosts import HostAccess
 from remote_gpu_trainer.services.ledger import Ledger
 from remote_gpu_trainer.services.lookup import find_run
 from remote_gpu_trainer.transfer.limits import CopyLimits, ProgressSink
 from remote_gpu_trainer.transfer.pull import pull
+from remote_gpu_trainer.transfer.rescue import Door
 from remote_gpu_trainer.transfer.routes import by_proxy_only, choose
-from remote_gpu_trainer.transfer.salvage import Salvaged, salvage
+from remote_gpu_trainer.transfer.salvage import salvage
 from remote_gpu_trainer.verify.fresh import FreshCopies
 from remote_gpu_trainer.verify.run import verify
 
 FAR_SIDE = "far-side"
 """Event: the far side right after a copy, to be compared before a teardown."""
+RESTED = "at-rest"
+"""In place of the job's state: the machine did not run while it was copied."""
 COPY_FAILED = "copy.failed"
 PRICE = "VAST9"
 COST_UNASKED = Usd(5.0)
@@ -95,8 +100,7 @@ class PullService:
             raise self._parked(record, instance.disk_usd_per_hour, error) from error
         route, reason = choose(instance, bytes=size, acknowledged=acknowledge, home=True)
         limits = limits_of(self._policy)
-        accepted = {one.upper() for one in (*acknowledge, *self._policy.waive)}
-        if route is Route.MACHINE_RSYNC and PRICE not in accepted:
+        if route is Route.MACHINE_RSYNC and PRICE not in named(acknowledge) | waivers(self._policy.waive):
             # Over SSH the rule itself weighs the bytes before the first one; here they show only in the list.
             limits = limits.model_copy(update={"max_cost": COST_UNASKED})
 
@@ -138,8 +142,10 @@ class PullService:
     ) -> CopyReceipt:
         copy_id = CopyId(f"copy-{secrets.token_hex(6)}")
         if route is Route.MACHINE_RSYNC:
-            salvaged = await salvage(
-                await self._hosts.door(record, instance),
+            door = await self._hosts.door(record, instance)
+            rested = await read_resting_side(door, roots, self._policy)
+            receipt = await salvage(
+                door,
                 roots=roots,
                 destination=folder,
                 lease=record.lease.id,
@@ -151,8 +157,8 @@ class PullService:
                 clock=self._clock,
                 progress=progress,
             )
-            await self._keep_disk(record, salvaged)
-            return salvaged.receipt
+            await self._keep_resting_side(record, receipt, door, rested)
+            return receipt
         before = await self._far_side(record, roots)
         receipt = await pull(
             self._hosts.opener(record),
@@ -200,35 +206,16 @@ class PullService:
         far = await read_far_side(host, receipt.roots, self._policy)
         beat, _ = await self._hosts.heartbeat(host, record.job)
         self._journal.record(
-            FAR_SIDE,
-            record.lease.id,
-            {
-                "copy_id": receipt.copy_id,
-                "before": before.digest,
-                "digest": far.digest,
-                "files": far.files,
-                "bytes": far.bytes,
-                "job": None if beat is None else beat.state,
-            },
+            FAR_SIDE, record.lease.id, _kept(receipt, before, far, None if beat is None else beat.state)
         )
 
-    async def _keep_disk(self, record: LeaseRecord, salvaged: Salvaged) -> None:
-        """Keep what two looks at a disk at rest say; the platform's own look tells whether it rested all the time."""
-        self._ledger.observe(record.lease.id, await self._hosts.instance(record))
-        self._journal.record(
-            FAR_SIDE,
-            record.lease.id,
-            {
-                "copy_id": salvaged.receipt.copy_id,
-                "before": salvaged.before.digest,
-                "digest": salvaged.after.digest,
-                "files": salvaged.after.files,
-                "bytes": salvaged.after.bytes,
-                "job": None,
-                "by": Route.MACHINE_RSYNC.value,
-                "compared": salvaged.compared,
-            },
-        )
+    async def _keep_resting_side(self, record: LeaseRecord, receipt: CopyReceipt, door: Door, before: FarSide) -> None:
+        """What no SSH can see: the same list before and after, of a disk that nothing wrote to in between."""
+        far = await read_resting_side(door, receipt.roots, self._policy)
+        instance = await self._hosts.instance(record)
+        self._ledger.observe(record.lease.id, instance)
+        if instance.phase in AT_REST:
+            self._journal.record(FAR_SIDE, record.lease.id, _kept(receipt, before, far, RESTED))
 
     def _parked(self, record: LeaseRecord, disk: float | None, error: RgtError) -> RgtError:
         lease = record.lease.id
@@ -271,6 +258,17 @@ class PullService:
                 effect=NOT_COPIED,
             )
         return resolved
+
+
+def _kept(receipt: CopyReceipt, before: FarSide, after: FarSide, job: str | None) -> dict[str, JsonValue]:
+    return {
+        "copy_id": receipt.copy_id,
+        "before": before.digest,
+        "digest": after.digest,
+        "files": after.files,
+        "bytes": after.bytes,
+        "job": job,
+    }
 
 
 class ProofService:

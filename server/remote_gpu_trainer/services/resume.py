@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import JsonValue
 
 from remote_gpu_trainer.domain.ids import OfferId
-from remote_gpu_trainer.domain.instances import Instance, InstancePhase
+from remote_gpu_trainer.domain.instances import AT_REST, Instance
 from remote_gpu_trainer.domain.offers import OfferQuery, RentalType
 from remote_gpu_trainer.domain.policy import Policy
 from remote_gpu_trainer.domain.runs import IntentState, LeaseRecord, RunPhase
@@ -27,7 +27,6 @@ from remote_gpu_trainer.services.views import RunView
 from remote_gpu_trainer.services.watch import WatchService
 
 NOT_RESUMED = "The run was not resumed."
-AT_REST = frozenset({InstancePhase.STOPPED, InstancePhase.PREEMPTED, InstancePhase.EXITED, InstancePhase.SCHEDULING})
 Method = Literal["auto", "restart", "rebid", "relaunch"]
 
 

@@ -6,22 +6,26 @@ from pathlib import Path
 
 import anyio.to_thread
 
-from remote_gpu_trainer.domain.artifacts import CopyReceipt, Fingerprint, FingerprintMoment, Route, VerificationReport
-from remote_gpu_trainer.domain.instances import Instance, InstancePhase
+from remote_gpu_trainer.domain.artifacts import (
+    CopyReceipt,
+    Fingerprint,
+    FingerprintMoment,
+    Route,
+    VerificationReport,
+)
+from remote_gpu_trainer.domain.instances import AT_REST, Instance, InstancePhase
 from remote_gpu_trainer.domain.plans import MachineState
 from remote_gpu_trainer.domain.policy import Policy
 from remote_gpu_trainer.domain.runs import JOB_ENDED, LeaseRecord
 from remote_gpu_trainer.errors import HostError, RgtError, WaitExpired, WrongPhase
 from remote_gpu_trainer.ports import Clock, Journal
 from remote_gpu_trainer.services.buckets import Buckets
-from remote_gpu_trainer.services.farside import limits_of, read_far_side
+from remote_gpu_trainer.services.farside import read_far_side, read_resting_side
 from remote_gpu_trainer.services.hosts import HostAccess
 from remote_gpu_trainer.services.ledger import Ledger
-from remote_gpu_trainer.services.pull import COPY_FAILED, FAR_SIDE
+from remote_gpu_trainer.services.pull import COPY_FAILED, FAR_SIDE, RESTED
 from remote_gpu_trainer.transfer.recheck import recheck_local
-from remote_gpu_trainer.transfer.rescue import look as look_at_disk
 
-AT_REST = frozenset({InstancePhase.STOPPED, InstancePhase.EXITED, InstancePhase.PREEMPTED, InstancePhase.SCHEDULING})
 ON_THE_WAY = frozenset({InstancePhase.STOPPING, InstancePhase.REBOOTING})
 SAME = "far-side.same"
 """Event: the running machine was read, and holds exactly the copy."""
@@ -116,11 +120,11 @@ class Looker:
         failures = self._journal.events(lease, kind=COPY_FAILED, limit=1)
         copy_failed = bool(failures) and (receipt is None or failures[0].at > receipt.finished_at)
         held = bool(record.job or receipt or self._journal.events(lease, kind="pushed", limit=1))
-        rescued = kept is not None and kept.get("by") == Route.MACHINE_RSYNC.value
+        rescued = kept is not None and kept.get("job") == RESTED
         machine, far, writers, state = await self._machine(record, instance, receipt, rescued=rescued)
         if machine is MachineState.STOPPED and kept is not None:
-            state = str(kept.get("job"))
-        ended = record.job is None or state in JOB_ENDED
+            state = None if kept.get("job") is None else str(kept["job"])
+        ended = record.job is None or state in JOB_ENDED or state == RESTED
         digest, files, size = far
         again = None if receipt is None else self._started_again(record, receipt, rescued=rescued)
         if rescued:
@@ -198,7 +202,7 @@ class Looker:
         """
         try:
             door = await self._hosts.door(record, instance)
-            seen = await look_at_disk(door, receipt.roots, limits_of(self._policy))
+            seen = await read_resting_side(door, receipt.roots, self._policy)
         except RgtError:  # whatever its reason, the disk was not read, and the plan says so
             return MachineState.UNREADABLE, (None, 0, 0), (), None
         return MachineState.STOPPED, (seen.digest, seen.files, seen.bytes), (), None
@@ -221,6 +225,8 @@ class Looker:
     def _job_in_words(record: LeaseRecord, state: str | None) -> str:
         if record.job is None:
             return "no job was started"
+        if state == RESTED:
+            return f"job {record.job.job_id}: the machine was at rest all through the copy, so that nothing ran on it"
         return f"job {record.job.job_id} {state}" if state else f"job {record.job.job_id}: its state could not be read"
 
 
@@ -248,11 +254,11 @@ def _looks(kept: dict[str, object] | None, receipt: CopyReceipt | None) -> tuple
     if kept is None or receipt is None:
         return ()
     files, size = int(str(kept.get("files"))), int(str(kept.get("bytes")))
+    by = Route.MACHINE_RSYNC if kept.get("job") == RESTED else Route.DIRECT_SSH
     moments: tuple[tuple[FingerprintMoment, datetime, object], ...] = (
         ("before-copy", receipt.started_at, kept.get("before")),
         ("after-copy", receipt.finished_at, kept.get("digest")),
     )
-    rescued, compared = kept.get("by") == Route.MACHINE_RSYNC.value, kept.get("compared")
     return tuple(
         Fingerprint(
             moment=moment,
@@ -260,8 +266,8 @@ def _looks(kept: dict[str, object] | None, receipt: CopyReceipt | None) -> tuple
             digest=digest,
             files=files,
             bytes=size,
-            by="machine-rsync" if rescued else "ssh",
-            compared=compared if isinstance(compared, int) and moment == "after-copy" else None,
+            by=by,
+            compared=receipt.compared if moment == "after-copy" else None,
         )
         for moment, at, digest in moments
         if isinstance(digest, str)

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 
 import anyio
 
-from remote_gpu_trainer.domain.artifacts import EntryKind, Manifest, ManifestEntry, SkippedEntry, digest_of
+from remote_gpu_trainer.domain.artifacts import EntryKind, Manifest, ManifestEntry, SkippedEntry
 from remote_gpu_trainer.domain.units import show_bytes
 from remote_gpu_trainer.errors import (
     ConnectionCut,
@@ -153,35 +153,6 @@ def _entry(line: bytes, max_depth: int) -> ManifestEntry | SkippedEntry | None:
         return SkippedEntry(path=shown(path), size=int(row[2]), reason=f"unsafe name: {reason}")
     at = datetime.strptime(row[3], "%Y/%m/%d %H:%M:%S").replace(tzinfo=UTC)
     return ManifestEntry(path=path, kind=kind, size=int(row[2]), mtime_ns=int(at.timestamp()) * 10**9)
-
-
-@dataclass(frozen=True)
-class DiskLook:
-    """The roots of a disk at one moment, by the list of its machine's rsync."""
-
-    digest: str
-    """Over names, kinds, sizes and times in whole seconds, and over what cannot be copied."""
-    files: int
-    bytes: int
-
-
-def disk_look(manifests: Sequence[Manifest], skipped: Sequence[tuple[int, SkippedEntry]]) -> DiskLook:
-    """What ``list_roots`` saw, to be compared with what it sees later."""
-    unusable = sorted([number, entry.path, str(entry.size)] for number, entry in skipped)
-    return DiskLook(
-        digest=digest_of([[[one.root, one.fingerprint] for one in manifests], unusable]),
-        files=sum(len(one.files) for one in manifests),
-        bytes=sum(one.size for one in manifests),
-    )
-
-
-async def look(door: Door, roots: Sequence[str], limits: CopyLimits) -> DiskLook:
-    """Look at the roots once more.
-
-    Raises:
-        InvalidRequest, LimitExceeded, RemoteCommandFailed, ConnectionCut, HostKeyChanged: as ``list_roots``.
-    """
-    return disk_look(*await list_roots(door, roots, limits))
 
 
 async def same(door: Door, folder: str, paths: Sequence[str], here: str) -> set[str]:

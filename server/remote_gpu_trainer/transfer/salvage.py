@@ -5,7 +5,6 @@ import os
 import re
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import anyio.to_thread
@@ -36,18 +35,6 @@ _RECEIVED = re.compile(rb"Total bytes received: (\d+)")
 SECOND = 10**9
 
 
-@dataclass(frozen=True)
-class Salvaged:
-    """A copy from a disk that nothing wrote to, as far as two looks at it tell."""
-
-    receipt: CopyReceipt
-    before: rescue.DiskLook
-    after: rescue.DiskLook
-    """Equal to ``before`` when nothing moved meanwhile."""
-    compared: int
-    """Files that are the same on both sides by rsync's md5 of the whole file."""
-
-
 async def salvage(
     door: rescue.Door,
     *,
@@ -61,12 +48,11 @@ async def salvage(
     clock: Clock,
     progress: ProgressSink | None,
     copy_id: CopyId,
-) -> Salvaged:
+) -> CopyReceipt:
     """Copy as ``pull`` does, over the machine's rsync. The same call again goes on from what has arrived.
 
     A file that came home before, of the same size and second, is fetched again only when its bytes differ. Each file
-    is compared with the disk by rsync's checksum of the whole file, and hashed here; the disk is listed before and
-    after.
+    is compared with the disk by rsync's checksum of the whole file, and hashed here.
 
     Raises:
         RouteRefused: one side's rsync is too old.
@@ -80,7 +66,6 @@ async def salvage(
     places = prefixes(wanted)
     seen = await rescue.demand_versions(door)
     manifests, left_out = await rescue.list_roots(door, wanted, limits)
-    before = rescue.disk_look(manifests, left_out)
     tasks, skipped = plan_files(manifests, places, lease, limits)
     skipped += [entry.model_copy(update={"path": f"{places[number]}{entry.path}"}) for number, entry in left_out]
     landing = Landing(destination)
@@ -98,13 +83,12 @@ async def salvage(
             proven = await rescue.same(door, "", list(open_), str(staging))
             compared += await anyio.to_thread.run_sync(_settle, open_, proven, staging, landing, chunks)
         left = await _left(door, wanted, limits)
-        after = await rescue.look(door, wanted, limits)
     finally:
         chunks.close()
         landing.close()
     skipped += [SkippedEntry(path=shown(t.path), size=t.entry.size, reason=t.failed) for t in tasks if t.failed]
     entries = [t.entry.model_copy(update={"path": t.path, "sha256": t.sha256}) for t in tasks if t.sha256]
-    receipt = CopyReceipt(
+    return CopyReceipt(
         copy_id=copy_id,
         lease=lease,
         instance_id=instance_id,
@@ -122,8 +106,8 @@ async def salvage(
         finished_at=clock.now(),
         cost=egress(received, egress_usd_per_gb),
         estimated_cost=estimate,
+        compared=compared,
     )
-    return Salvaged(receipt, before, after, compared)
 
 
 async def _believe(door: rescue.Door, tasks: Sequence[FileTask], landing: Landing) -> int:

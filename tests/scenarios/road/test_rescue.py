@@ -8,6 +8,7 @@ import pytest
 
 from remote_gpu_trainer.approval.dossier import render
 from remote_gpu_trainer.domain.approvals import AssuranceLevel, Channel
+from remote_gpu_trainer.domain.artifacts import Route
 from remote_gpu_trainer.domain.ids import ApprovalId
 from remote_gpu_trainer.domain.plans import TeardownPlan
 from tests.stage import Stage
@@ -72,12 +73,13 @@ async def test_a_preempted_machine_is_destroyed_on_what_its_rsync_showed_and_a_p
     assert isinstance(asked.plan, TeardownPlan)
     looks = [(look.moment, look.by, look.compared) for look in asked.plan.fingerprints]
     assert looks == [
-        ("before-copy", "machine-rsync", None),
-        ("after-copy", "machine-rsync", 1),
-        ("before-consent", "machine-rsync", None),
+        ("before-copy", Route.MACHINE_RSYNC, None),
+        ("after-copy", Route.MACHINE_RSYNC, 1),
+        ("before-consent", Route.MACHINE_RSYNC, None),
     ]
     shown = render(asked.plan)
-    assert "by the rsync of the machine at rest" in shown
+    assert "by the machine's rsync, which tells sizes and whole seconds only" in shown
+    assert "at rest all through the copy" in shown
     assert "1 copied file compared by rsync's md5" in shown
 
     await stage.call("destroy", target=run, approval_id=approval, token=token)
@@ -120,6 +122,16 @@ async def test_a_disk_that_ran_again_after_the_rescue_proves_nothing(stage: Stag
     await stage.running(run)
     assert "VAST2" in await stage.refused("destroy", target=run)
     await stage.call("stop_instance", target=run, acknowledge=["VAST1", "VAST33"])
+
+    assert "VAST2" in await stage.refused("destroy", target=run)
+    assert stage.there(instance_id)
+
+
+async def test_a_machine_that_came_back_by_itself_after_its_rescue_proves_nothing(stage: Stage) -> None:
+    run, instance_id = await preempted(stage, "woke")
+    await rescued(stage, run)
+    stage.market.do(f"/instances/{instance_id}/restore")
+    await stage.running(run)
 
     assert "VAST2" in await stage.refused("destroy", target=run)
     assert stage.there(instance_id)
