@@ -2,13 +2,14 @@
 
 from remote_gpu_trainer.ports.clock import Clock
 from remote_gpu_trainer.ports.consent import ApprovalBook, PageDoor
-from remote_gpu_trainer.ports.host import CommandResult, HostConnector, RemoteHost
+from remote_gpu_trainer.ports.host import ByteStream, CommandResult, HostConnector, RemoteHost
 from remote_gpu_trainer.ports.journal import Journal
 from remote_gpu_trainer.ports.market import Marketplace
 from remote_gpu_trainer.ports.storage import ObjectStore
 
 __all__ = [
     "ApprovalBook",
+    "ByteStream",
     "Clock",
     "CommandResult",
     "HostConnector",

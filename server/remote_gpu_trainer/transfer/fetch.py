@@ -17,6 +17,7 @@ from remote_gpu_trainer.transfer.limits import Progress, ProgressSink
 from remote_gpu_trainer.transfer.manifests import python
 from remote_gpu_trainer.transfer.orders import Feed, Orders
 from remote_gpu_trainer.transfer.receiver import Receiver, Shelf
+from remote_gpu_trainer.transfer.standby import Standby
 from remote_gpu_trainer.transfer.tasks import FileTask
 
 HostFactory = Callable[[], Awaitable[RemoteHost]]
@@ -35,9 +36,10 @@ BROKEN = (ConnectionCut, HostUnreachable, WaitExpired, EOFError)
 T = TypeVar("T")
 
 
-def far_sender() -> str:
-    """The program that the machine's Python runs."""
-    return resources.files("remote_gpu_trainer.transfer").joinpath("far_sender.py").read_text("utf-8")
+def far_sender() -> list[str]:
+    """The command that sends what it is asked for."""
+    program = resources.files("remote_gpu_trainer.transfer").joinpath("far_sender.py").read_text("utf-8")
+    return python("-c", program)
 
 
 class Line:
@@ -109,14 +111,14 @@ async def drop(host: RemoteHost | None) -> None:
 class Fetch:
     """Fetches files; its counters go over all rounds of one copy."""
 
-    def __init__(self, line: Line, shelf: Shelf, clock: Clock, progress: ProgressSink | None) -> None:
-        self._line, self._shelf, self._clock, self._progress = line, shelf, clock, progress
+    def __init__(self, line: Line, senders: Standby, shelf: Shelf, clock: Clock, progress: ProgressSink | None) -> None:
+        self._line, self._senders = line, senders
+        self._shelf, self._clock, self._progress = shelf, clock, progress
         self._began = clock.monotonic()
         self.estimate: Usd | None = None
         """What all that is missing will cost, to be told with the progress."""
         self._reported = -REPORT_S
         self._total = self._files = self._kept = self._kept_files = 0
-        self._program = far_sender()
 
     @property
     def moved(self) -> int:
@@ -173,8 +175,7 @@ class Fetch:
         host: RemoteHost | None = None
         try:
             host = await self._line.take()
-            command = python("-c", self._program)
-            async with host.stream(command, stdin=feed.lines(), bulk=bulk) as output:
+            async with self._senders.stream(host, feed.lines(), bulk=bulk) as output:
                 await output.pump(self._taking(receiver))
             await self._in_thread(receiver.end)
         except BROKEN as cut:

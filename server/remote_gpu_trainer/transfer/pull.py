@@ -17,7 +17,7 @@ from remote_gpu_trainer.ports import Clock, RemoteHost
 from remote_gpu_trainer.transfer.chunks import ChunkMap
 from remote_gpu_trainer.transfer.crew import both
 from remote_gpu_trainer.transfer.cue import Cue
-from remote_gpu_trainer.transfer.fetch import BROKEN, FAR_S, Fetch, Line
+from remote_gpu_trainer.transfer.fetch import BROKEN, FAR_S, Fetch, Line, far_sender
 from remote_gpu_trainer.transfer.landing import Landing
 from remote_gpu_trainer.transfer.leftovers import DATA_DISK, left_behind
 from remote_gpu_trainer.transfer.limits import CopyLimits, ProgressSink, egress
@@ -27,12 +27,13 @@ from remote_gpu_trainer.transfer.plan import demand_price, demand_room, demand_w
 from remote_gpu_trainer.transfer.receiver import Shelf
 from remote_gpu_trainer.transfer.roots import plain_roots, prefixes
 from remote_gpu_trainer.transfer.roster import Roster
+from remote_gpu_trainer.transfer.standby import Standby
 from remote_gpu_trainer.transfer.tasks import FileTask, recall
 
 Seen = tuple[Roster, tuple[SkippedEntry, ...]]
 """The list as it is now, and what lies outside the copied paths."""
 SECOND_S = 3.0
-"""What a second connection may take that is opened before it is known whether it is needed."""
+"""What that may take which is opened before it is known whether it is needed."""
 ROUNDS = 3
 """How often a file that keeps changing is copied anew before it is named as such."""
 
@@ -89,7 +90,7 @@ async def pull(
     """
     started, wanted = clock.now(), plain_roots(roots)
     places = prefixes(wanted)
-    line = Line(host_factory, clock)
+    line, senders = Line(host_factory, clock), Standby(far_sender())
 
     async def ask(host: RemoteHost, earlier: Roster | None = None, cue: Cue | None = None) -> Roster:
         return await read_roster(
@@ -105,9 +106,13 @@ async def pull(
     async def ask_first(host: RemoteHost) -> Roster:
         if getattr(host, "round_trip_s", 0.0) < FAR_S:
             return await ask(host)
-        return (await both(lambda: ask(host), lambda: _one_more(line)))[0]
+        return (
+            await both(
+                lambda: ask(host), lambda: both(partial(_ready, senders, host), partial(_one_more, line, senders))
+            )
+        )[0]
 
-    async with aclosing(line):
+    async with aclosing(line), aclosing(senders):
         roster = await line.use(ask_first)
         _demand_listed(wanted, roster)
         tasks, skipped = plan_files(roster.manifests, places, lease, limits)
@@ -125,7 +130,7 @@ async def pull(
             demand_room(tasks, landing, limits)
             if before is not None:
                 before(to_come(tasks, landing), sum(task.open for task in tasks))
-            fetch = Fetch(line, shelf, clock, progress)
+            fetch = Fetch(line, senders, shelf, clock, progress)
             missing = sum(high - low for task in tasks if task.open for low, high in task.missing())
             fetch.estimate = estimate = egress(missing, egress_usd_per_gb)
             demand_price(estimate, limits)
@@ -185,10 +190,18 @@ async def _prepared(
     return None
 
 
-async def _one_more(line: Line) -> None:
+async def _ready(senders: Standby, host: RemoteHost) -> None:
+    """Start what will send, while the machine still lists."""
+    with anyio.move_on_after(SECOND_S), contextlib.suppress(*BROKEN):
+        await senders.start(host)
+
+
+async def _one_more(line: Line, senders: Standby) -> None:
     """Open a second connection, which much over a long way will want, while the first is still asking."""
     with anyio.move_on_after(SECOND_S), contextlib.suppress(*BROKEN):
-        line.give_back(await line.take())
+        host = await line.take()
+        line.give_back(host)
+        await senders.start(host)
 
 
 def _recall(tasks: list[FileTask], landing: Landing, chunks: ChunkMap, shelf: Shelf) -> None:

@@ -35,15 +35,22 @@ def test_a_rental_by_the_sdk_is_found_shown_stopped_started_and_destroyed(cli: C
     made = ask(cli, "create_instance", offers[0]["id"], image="ubuntu:22.04", disk=10, label="by-sdk")
     contract = made["new_contract"]
     cli.renter.wait(120)
-    shown = ask(cli, "show_instance", contract)
+    shown, listed, stopped, after, *done = ask_all(
+        cli,
+        ("show_instance", [contract], {}),
+        ("show_instances", [], {}),
+        ("stop_instance", [contract], {}),
+        ("show_instance", [contract], {}),
+        ("start_instance", [contract], {}),
+        ("label_instance", [contract, "renamed"], {}),
+        ("destroy_instance", [contract], {}),
+    )
     assert (shown["actual_status"], shown["label"]) == ("running", "by-sdk")
-    assert contract in [row["id"] for row in ask(cli, "show_instances")]
-    assert ask(cli, "stop_instance", contract)["success"] is True
-    assert ask(cli, "show_instance", contract)["actual_status"] == "exited"
-    assert ask(cli, "start_instance", contract)["success"] is True
-    assert ask(cli, "label_instance", contract, "renamed")["success"] is True
-    assert ask(cli, "destroy_instance", contract)["success"] is True
-    assert cli.renter.look(f"/instances/{contract}")["phase"] == "destroyed"
+    assert contract in [row["id"] for row in listed]
+    assert (stopped["success"], after["actual_status"]) == (True, "exited")
+    assert [answer["success"] for answer in done] == [True, True, True]
+    held = cli.renter.look(f"/instances/{contract}")
+    assert (held["phase"], held["label"]) == ("destroyed", "renamed")
 
 
 def test_the_sdk_rebids_reads_logs_and_runs_a_command(cli: Cli) -> None:
@@ -93,7 +100,7 @@ def test_the_sdk_rents_volumes_and_copies(cli: Cli) -> None:
     assert direct["src_addr"] == "127.0.0.1"
     assert direct["src_port"] == port
     cli.renter.wait(90)
-    assert cli.renter.show(contract)["status_msg"] == "Copy Operation Finished"
+    assert cli.renter.look(f"/instances/{contract}")["message"] == "Copy Operation Finished"
     back = ask(cli, "copy", f"V.{volume}:/in/m.bin", f"C.{contract}:/workspace/back")
     assert back["success"] is True
     cli.renter.wait(90)

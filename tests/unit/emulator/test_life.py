@@ -181,7 +181,7 @@ def test_a_reboot_keeps_the_gpu_and_the_bill(renter: Renter) -> None:
 def test_a_recycle_pulls_the_image_anew(renter: Renter) -> None:
     contract = renter.running(renter.rent())
     assert renter.api.put(f"/api/v0/instances/recycle/{contract}/", json={}).status_code == 200
-    renter.wait(10)
+    renter.wait(60)  # a cached image would be up by now
     assert renter.words(contract)[0] == "loading"
     renter.running(contract)
 
