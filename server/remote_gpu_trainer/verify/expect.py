@@ -49,12 +49,12 @@ def judge(expect: Expectations, seen: Sequence[Seen], now: datetime) -> Judgemen
 def _roster(expect: Expectations, seen: Sequence[Seen], result: Judgement) -> None:
     paths = [item.proof.path for item in seen]
     for pattern in expect.files:
-        matched = [path for path in paths if _matches(path, pattern)]
+        matched = [path for path in paths if matches(path, pattern)]
         result.named.update(matched)
         if not matched:
             result.missing.append(pattern)
     for pattern, count in expect.counts.items():
-        matched = [path for path in paths if _matches(path, pattern)]
+        matched = [path for path in paths if matches(path, pattern)]
         result.named.update(matched)
         if len(matched) != count:
             result.unmet.append(f"{len(matched)} files match {pattern!r} where {count} are expected.")
@@ -65,7 +65,7 @@ def _roster(expect: Expectations, seen: Sequence[Seen], result: Judgement) -> No
         result.unmet.append(f"{len(extra)} files are there that nothing expects, first {extra[0]!r}.")
 
 
-def _matches(path: str, pattern: str) -> bool:
+def matches(path: str, pattern: str) -> bool:
     """A literal name, or a glob whose ``*`` crosses folders and whose leading ``**/`` may stand for none."""
     return path == pattern or any(fnmatchcase(path, one) for one in {pattern, pattern.removeprefix("**/")})
 

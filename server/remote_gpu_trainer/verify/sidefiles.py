@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from fnmatch import fnmatchcase
 
 from remote_gpu_trainer.domain.artifacts import (
     FOREIGN_CLASSES,
@@ -11,13 +10,17 @@ from remote_gpu_trainer.domain.artifacts import (
     Severity,
     VerificationLevel,
 )
-from remote_gpu_trainer.verify.expect import Seen
+from remote_gpu_trainer.verify.expect import Seen, matches
 
 SIDE_FILES = ("training_args.bin",)
 """By name, in any folder: settings that the Trainer of transformers (and trl) pickles beside every checkpoint."""
 SIDE_BYTES_MOST = 1 << 20
 WEIGHTS = {"safetensors", "pytorch", "gguf", "onnx"}
 """Formats whose files carry weights."""
+WAY_OUT = (
+    "save its state_dict() as safetensors and copy that, or the person accepts it by its bytes (accept_unloaded in "
+    "policy.toml)"
+)
 FLOATS = "non_finite_share"
 """The fact that is there exactly when a loader saw floating-point numbers."""
 
@@ -52,14 +55,15 @@ def unloaded_weights(seen: Sequence[Seen]) -> list[str]:
 def _lowered(item: Seen, accepted: Sequence[str], whole: str | None) -> Seen:
     proof = item.proof
     name = proof.path.rsplit("/", 1)[-1]
-    if any(fnmatchcase(proof.path, glob) for glob in accepted):
+    severity = Severity.WARNING
+    if any(matches(proof.path, glob) for glob in accepted):
         why = "the policy accepts its bytes as proof enough"
     elif name in SIDE_FILES and whole and proof.size <= SIDE_BYTES_MOST and FLOATS not in proof.facts:
         why = f"it holds no weights, and {whole} does"
     else:
-        return item
+        severity, why = Severity.ERROR, WAY_OUT
     findings = tuple(
-        finding.model_copy(update={"severity": Severity.WARNING, "message": f"{finding.message}; {why}"})
+        finding.model_copy(update={"severity": severity, "message": f"{finding.message}; {why}"})
         if finding.code == FOREIGN_CLASSES
         else finding
         for finding in proof.findings

@@ -94,8 +94,10 @@ def test_a_person_may_accept_a_checkpoint_of_foreign_classes_by_its_bytes_and_de
 ) -> None:
     whole = b"\x80\x02}(X\x01\x00\x00\x00w" + TENSOR + b"X\x01\x00\x00\x00a" + arguments()[2:-1] + b"u."
     (home / "last.ckpt").write_bytes(archived(whole, _0=FOUR))
-    assert not run(home).passed
-    accepted = run(home, accept_unloaded=("*.ckpt",))
+    refused = run(home)
+    assert not refused.passed
+    assert "save its state_dict() as safetensors" in str(refused.errors)
+    accepted = run(home, accept_unloaded=("**/last.ckpt",))
     proof = proofs(accepted)["last.ckpt"]
     assert accepted.passed
     assert (proof.level, severities(proof)) == (VerificationLevel.DIGEST, {FOREIGN_CLASSES: Severity.WARNING})
