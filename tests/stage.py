@@ -157,6 +157,18 @@ async def on_stage(
         await services.aclose()
 
 
+@asynccontextmanager
+async def off_stage(home: Path) -> AsyncGenerator[Client]:
+    """A client of a server whose platform is never asked."""
+    env = {"HOME": str(home), "RGT_HOME": str(home), "VAST_URL": "http://127.0.0.1:9", "VAST_API_KEY": "k" * 64}
+    services = compose(settings.load(env))
+    try:
+        async with Client(build_server(services)) as connected:
+            yield connected
+    finally:
+        await services.aclose()
+
+
 def environment(folder: Path, market: Renter, policy: str = "", more: dict[str, str] | None = None) -> dict[str, str]:
     """What a server of this folder finds in its environment. A policy is written where the server reads it."""
     home = folder / "home"

@@ -3,6 +3,7 @@
 Used by the coverage-guided fuzzer (``run.py``) and, with hypothesis, by the tests.
 """
 
+import argparse
 import atexit
 import hashlib
 import io
@@ -12,7 +13,10 @@ import shutil
 import struct
 import tempfile
 from collections.abc import Callable
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from pickle import dumps
+
+import numpy as np
 
 from remote_gpu_trainer.domain.artifacts import EntryKind, ManifestEntry
 from remote_gpu_trainer.domain.ids import LeaseId
@@ -104,11 +108,17 @@ def stream(data: bytes) -> None:
 
 
 def pickle(data: bytes) -> None:
-    """A pickle: described, or refused by name."""
-    try:
-        pickles.Reader().read(io.BytesIO(data))
-    except BrokenArtifact as broken:
-        assert broken.code in {"unsafe-pickle", "malformed-pickle"}
+    """A pickle: described, or refused by name; walked to its end, it asks for nothing else than it is said to."""
+    for whole in (False, True):
+        reader = pickles.Reader(whole=whole)
+        try:
+            reader.read(io.BytesIO(data))
+        except BrokenArtifact as broken:
+            assert broken.code in {"unsafe-pickle", "malformed-pickle", "unknown-dtype"}
+            continue
+        assert whole or not reader.wanted
+        assert {call.name for call in reader.calls} <= pickles.ALLOWED or reader.wanted
+        assert all(array.dtype is None or len(array.little_endian()) == len(array.data) for array in reader.arrays)
 
 
 def text(data: bytes) -> None:
@@ -177,6 +187,9 @@ def seeds(target: str) -> list[bytes]:
         "pickle": [
             b"\x80\x02}q\x00(X\x01\x00\x00\x00wctorch._utils\n_rebuild_tensor_v2\n((X\x07\x00\x00\x00storagectorch\n"
             b"FloatStorage\nX\x01\x00\x00\x000X\x03\x00\x00\x00cpuK\x04tQK\x00K\x02\x85K\x01\x85\x89}tRu.",
+            dumps([np.arange(3, dtype=">f4"), np.float64(1), np.zeros((0, 2), "u1")], 2),
+            dumps(argparse.Namespace(out=PurePosixPath("a/b"), n=1), 2),
+            b"\x80\x02cmine\nArgs\n)\x81}X\x01\x00\x00\x00acyours\nKind\nX\x01\x00\x00\x00x\x85Rsb.",
         ],
         "json": [b'{"a": [1, NaN, "\\u0041"], "b": {"c": null}}'],
         "gguf": [

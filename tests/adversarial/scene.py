@@ -2,7 +2,7 @@
 
 import re
 import sqlite3
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -97,6 +97,15 @@ class Scene:
         """Whether the market still holds the instance."""
         return self.market.look(f"/instances/{self.instance_id}")["phase"] != "destroyed"
 
+    async def withstands(self, era: str, attempt: "Attempt", reason: str) -> None:
+        """An attempt through a new connection is refused for that reason, and the machine lives on."""
+        async with self.door(era) as door:
+            told = await attempt(self, door)
+
+        assert reason in told, told
+        assert NOT_DESTROYED in told, told
+        assert self.there()
+
     @property
     def lease(self) -> LeaseId:
         return LeaseId(self.run)
@@ -150,3 +159,7 @@ class Scene:
             return database.execute(statement, values).fetchone()
         finally:
             database.close()
+
+
+Attempt = Callable[[Scene, Door], Awaitable[str]]
+"""What is tried at a door of the scene: the refusal, word for word."""

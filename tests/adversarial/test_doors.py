@@ -15,7 +15,7 @@ import pytest
 
 from remote_gpu_trainer.approval.book import SqliteApprovalBook
 from remote_gpu_trainer.approval.pageserver import PageServer
-from remote_gpu_trainer.approval.passkey import Passkey, challenge_of, new_challenge, origin_of, register
+from remote_gpu_trainer.approval.passkey import Passkey, new_challenge, origin_of, register
 from remote_gpu_trainer.approval.passkeyfiles import keep_passkey
 from remote_gpu_trainer.approval.sshkeys import AllowedSigner, parse_allowed_signers
 from remote_gpu_trainer.approval.statement import statement_of
@@ -193,24 +193,27 @@ PORT = 40_404
 SOFT = SoftPasskey()
 ASSERTIONS: dict[str, tuple[Callable[[ApprovalRequest], str], str]] = {
     "with another challenge": (lambda r: SOFT.assertion(b"x" * 32, origin_of(PORT)), "challenge"),
-    "from another origin": (lambda r: SOFT.assertion(challenge_of(r), "http://localhost:1"), "origin"),
+    "from another origin": (lambda r: SOFT.assertion(SOFT.challenge(r), "http://localhost:1"), "origin"),
     "for another relying party": (
-        lambda r: SOFT.assertion(challenge_of(r), origin_of(PORT), rp_id="evil.example"),
+        lambda r: SOFT.assertion(SOFT.challenge(r), origin_of(PORT), rp_id="evil.example"),
         "RP ID",
     ),
-    "without verification": (lambda r: SOFT.assertion(challenge_of(r), origin_of(PORT), flags=PRESENT), "not verified"),
-    "without presence": (lambda r: SOFT.assertion(challenge_of(r), origin_of(PORT), flags=VERIFIED), "not present"),
+    "without verification": (
+        lambda r: SOFT.assertion(SOFT.challenge(r), origin_of(PORT), flags=PRESENT),
+        "not verified",
+    ),
+    "without presence": (lambda r: SOFT.assertion(SOFT.challenge(r), origin_of(PORT), flags=VERIFIED), "not present"),
     "from a copied authenticator": (
-        lambda r: SOFT.assertion(challenge_of(r), origin_of(PORT), counter=1),
+        lambda r: SOFT.assertion(SOFT.challenge(r), origin_of(PORT), counter=1),
         "sign count",
     ),
-    "signed by another key": (lambda r: SOFT.assertion(challenge_of(r), origin_of(PORT), forged=True), "signature"),
+    "signed by another key": (lambda r: SOFT.assertion(SOFT.challenge(r), origin_of(PORT), forged=True), "signature"),
     "never registered": (
-        lambda r: SoftPasskey(b"a-passkey-of-mine").assertion(challenge_of(r), origin_of(PORT)),
+        lambda r: SoftPasskey(b"a-passkey-of-mine").assertion(SOFT.challenge(r), origin_of(PORT)),
         "not of a passkey that is registered",
     ),
     "with a key twice": (
-        lambda r: SOFT.assertion(challenge_of(r), origin_of(PORT)).replace("{", '{"type": "x", ', 1),
+        lambda r: SOFT.assertion(SOFT.challenge(r), origin_of(PORT)).replace("{", '{"type": "x", ', 1),
         "stands in it twice",
     ),
 }
@@ -281,7 +284,9 @@ SIGNED: dict[str, tuple[Callable[[bytes], str], str]] = {
 def test_a_signature_is_refused(scene: Scene, book: SqliteApprovalBook, asked: ApprovalRequest, name: str) -> None:
     sign, reason = SIGNED[name]
 
-    told = refusal_of(book, asked, sign(statement_of(asked)), parse_allowed_signers(KEY.line))
+    told = refusal_of(
+        book, asked, sign(statement_of(asked, parse_allowed_signers(KEY.line))), parse_allowed_signers(KEY.line)
+    )
 
     assert reason in told, told
     assert is_open(book, asked) and scene.there()
@@ -290,7 +295,12 @@ def test_a_signature_is_refused(scene: Scene, book: SqliteApprovalBook, asked: A
 def test_a_signature_of_a_signer_who_was_removed_is_refused(
     scene: Scene, book: SqliteApprovalBook, asked: ApprovalRequest
 ) -> None:
-    told = refusal_of(book, asked, KEY.sign(statement_of(asked)), parse_allowed_signers(f"# {KEY.line}"))
+    told = refusal_of(
+        book,
+        asked,
+        KEY.sign(statement_of(asked, parse_allowed_signers(KEY.line))),
+        parse_allowed_signers(f"# {KEY.line}"),
+    )
 
     assert "not among" in told or "no signer" in told, told
     assert is_open(book, asked) and scene.there()

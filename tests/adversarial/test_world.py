@@ -1,6 +1,6 @@
 """The person said yes, and then the machine, its platform, the copy or the key are not what they said yes to."""
 
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -11,13 +11,12 @@ import pytest
 
 from remote_gpu_trainer.approval.book import SqliteApprovalBook
 from remote_gpu_trainer.domain.ids import ApprovalId
-from tests.adversarial.scene import APPROVAL, NOT_DESTROYED, POLICY, Door, HastyClock, Scene
+from tests.adversarial.scene import APPROVAL, NOT_DESTROYED, POLICY, Attempt, Door, HastyClock, Scene
 from tests.stage import Json, Stage, on_stage
 
 pytestmark = [pytest.mark.anyio, pytest.mark.xdist_group("adversarial")]
 
 KEEPS_RUNNING = POLICY + "stop_before_asking = false\n"
-Attempt = Callable[[Scene, Door], Awaitable[str]]
 
 LINGERING_JOB = """import json, os, subprocess, sys
 os.makedirs("/workspace/out", exist_ok=True)

@@ -8,11 +8,9 @@ import pytest
 from mcp import Client, MCPError
 from mcp.types import TextContent, TextResourceContents
 
-from remote_gpu_trainer import settings
-from remote_gpu_trainer.app import compose
 from remote_gpu_trainer.rules.registry import ALL_RULES
 from remote_gpu_trainer.rules.render import section
-from remote_gpu_trainer.tools.server import build_server
+from tests.stage import off_stage
 
 pytestmark = pytest.mark.anyio
 PROFILE = Path(__file__).parents[2] / "profiles" / "vastai.md"
@@ -26,14 +24,8 @@ def anyio_backend() -> str:
 
 @pytest.fixture(scope="module")
 async def client(tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[Client]:
-    home = str(tmp_path_factory.mktemp("home"))
-    env = {"HOME": home, "RGT_HOME": home, "VAST_URL": "http://127.0.0.1:9", "VAST_API_KEY": "k" * 64}
-    services = compose(settings.load(env))
-    try:
-        async with Client(build_server(services)) as connected:
-            yield connected
-    finally:
-        await services.aclose()
+    async with off_stage(tmp_path_factory.mktemp("home")) as connected:
+        yield connected
 
 
 async def read(client: Client, uri: str) -> str:

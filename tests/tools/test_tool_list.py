@@ -10,9 +10,7 @@ import pytest
 from mcp import Client
 from mcp.types import Tool
 
-from remote_gpu_trainer import settings
-from remote_gpu_trainer.app import compose
-from remote_gpu_trainer.tools.server import build_server
+from tests.stage import off_stage
 
 pytestmark = pytest.mark.anyio
 FACES = Path(__file__).with_name("schemas")
@@ -42,15 +40,8 @@ def anyio_backend() -> str:
 
 @pytest.fixture(scope="module")
 async def client(tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[Client]:
-    """A client of a server whose platform is never asked."""
-    home = tmp_path_factory.mktemp("home")
-    env = {"HOME": str(home), "RGT_HOME": str(home), "VAST_URL": "http://127.0.0.1:9", "VAST_API_KEY": "k" * 64}
-    services = compose(settings.load(env))
-    try:
-        async with Client(build_server(services)) as connected:
-            yield connected
-    finally:
-        await services.aclose()
+    async with off_stage(tmp_path_factory.mktemp("home")) as connected:
+        yield connected
 
 
 @pytest.fixture(scope="module")

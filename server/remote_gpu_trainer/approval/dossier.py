@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from remote_gpu_trainer.approval.visible import fenced, visible
-from remote_gpu_trainer.domain.artifacts import Route, VerificationLevel
+from remote_gpu_trainer.domain.artifacts import Fingerprint, Route, VerificationLevel
 from remote_gpu_trainer.domain.ids import label_of
 from remote_gpu_trainer.domain.plans import Evidence, MachineState, Plan, RentPlan, StandingPlan, TeardownPlan
 from remote_gpu_trainer.domain.units import show_bytes, show_usd
@@ -179,9 +179,6 @@ def _volumes(plan: TeardownPlan) -> list[str]:
     ]
 
 
-_RESCUED = "; by the machine's rsync, which tells sizes and whole seconds only"
-
-
 def _looks(plan: TeardownPlan) -> str:
     if not plan.fingerprints:
         return "The machine's files were never looked at as a whole."
@@ -191,11 +188,21 @@ def _looks(plan: TeardownPlan) -> str:
             "",
             *(
                 f"- {look.moment}, {when(look.at)}: {_count(look.files, 'file')}, {show_bytes(look.bytes)}, "
-                f"fingerprint {visible(look.digest)}{_RESCUED if look.by is Route.MACHINE_RSYNC else ''}"
+                f"fingerprint {visible(look.digest)}{_how(look)}"
                 for look in plan.fingerprints
             ),
         ]
     )
+
+
+def _how(look: Fingerprint) -> str:
+    """What a look rests on, where it is less than our own list of a running machine."""
+    if look.by is not Route.MACHINE_RSYNC:
+        return ""
+    said = "; by the machine's rsync, which tells sizes and whole seconds only"
+    if look.compared is None:
+        return said
+    return f"{said}; {_count(look.compared, 'copied file')} compared by rsync's md5 of the whole"
 
 
 def _rent(plan: RentPlan) -> list[str]:

@@ -1,6 +1,9 @@
 """Turning a person's yes into the one token of a request."""
 
 import secrets
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Literal
 
 from pydantic import JsonValue
 
@@ -16,8 +19,6 @@ from remote_gpu_trainer.domain.approvals import ApprovalRequest, ApprovalState, 
 from remote_gpu_trainer.domain.ids import ApprovalId
 from remote_gpu_trainer.domain.plans import StandingPlan
 from remote_gpu_trainer.errors import ConsentError
-
-_COUNTER = "signature-counter/"
 
 
 def grant(
@@ -50,34 +51,65 @@ def grant(
 def grant_signed(
     desk: Desk, approval: ApprovalId, armored: str, *, signers: tuple[AllowedSigner, ...], key: bytes
 ) -> str | ConsentError:
-    """The token for a security key's signature, whose counter is kept in the same transaction.
+    """The token at level ``hardware`` for a security key's signature, or why there is none.
 
     Raises:
         InvalidRequest: there is no such request.
     """
-    row = desk.row(approval)
-    request = request_of(row)
-    seen = {
-        str(name).removeprefix(_COUNTER): int(value)
-        for name, value in desk.db.execute("SELECT name, value FROM pins WHERE name LIKE ?", (f"{_COUNTER}%",))
+
+    def proven(request: ApprovalRequest, counters: Mapping[str, int]) -> Proof:
+        held = verify_signature(armored, statement_of(request, signers), signers=signers, last_counters=counters)
+        return Proof(held.signer.title, held.signer.fingerprint, held.counter)
+
+    return grant_proven(desk, approval, proven, kind="signature", channel=Channel.TERMINAL, key=key)
+
+
+@dataclass(frozen=True)
+class Proof:
+    """A factor's answer that holds: what the journal calls the factor, its key, and its own count of signatures."""
+
+    title: str
+    fingerprint: str
+    counter: int
+
+
+def grant_proven(
+    desk: Desk,
+    approval: ApprovalId,
+    proven: Callable[[ApprovalRequest, Mapping[str, int]], Proof],
+    *,
+    kind: Literal["signature", "passkey"],
+    channel: Channel,
+    key: bytes,
+) -> str | ConsentError:
+    """The token for a factor's answer, whose counter is kept in the same transaction; or why there is none.
+
+    Args:
+        desk: The open transaction.
+        approval: The request.
+        proven: Judges the answer by the last counter of each key; raises ConsentError where it does not hold.
+        kind: Of factor; each keeps its counters under its own names.
+        channel: Where it came in.
+        key: That tokens are made with.
+
+    Raises:
+        InvalidRequest: there is no such request.
+    """
+    row, names = desk.row(approval), f"{kind}-counter/"
+    counters = {
+        str(name).removeprefix(names): int(value)
+        for name, value in desk.db.execute("SELECT name, value FROM pins WHERE name LIKE ?", (f"{names}%",))
     }
     try:
-        signature = verify_signature(armored, statement_of(request), signers=signers, last_counters=seen)
+        proof = proven(request_of(row), counters)
     except ConsentError as problem:
         log(desk.db, desk.now, row, "signature-refused")
         return problem
-    granted = grant(
-        desk,
-        approval,
-        channel=Channel.TERMINAL,
-        assurance=AssuranceLevel.HARDWARE,
-        key=key,
-        by=f"{signature.signer} {signature.fingerprint}",
-    )
+    granted = grant(desk, approval, channel=channel, assurance=AssuranceLevel.HARDWARE, key=key, by=proof.title)
     if isinstance(granted, str):
         desk.db.execute(
             "INSERT INTO pins (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value",
-            (_COUNTER + signature.fingerprint, str(signature.counter)),
+            (names + proof.fingerprint, str(proof.counter)),
         )
     return granted
 

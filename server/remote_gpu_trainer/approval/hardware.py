@@ -36,7 +36,7 @@ def by_security_key(
     """
 
     def grant(request: ApprovalRequest) -> str:
-        return book.approve_signed(request.id, _signed(statement_of(request)), signers=signers)
+        return book.approve_signed(request.id, _signed(statement_of(request, signers)), signers=signers)
 
     def _signed(statement: bytes) -> str:
         try:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from remote_gpu_trainer.approval.statement import statement_of
+from remote_gpu_trainer.approval.statement import Approver, statement_of
 from remote_gpu_trainer.approval.strictjson import NotOneMeaning, strict_object
 from remote_gpu_trainer.domain.approvals import ApprovalRequest
 from remote_gpu_trainer.domain.values import Value
@@ -43,6 +43,11 @@ class Passkey(Value):
         """sha256 over the public key, lower-case hex."""
         return hashlib.sha256(self.public_key.encode()).hexdigest()
 
+    @property
+    def title(self) -> str:
+        """What the statement and the journal call it."""
+        return f"passkey {self.fingerprint}"
+
 
 @dataclass(frozen=True)
 class PasskeySignature:
@@ -57,9 +62,9 @@ def origin_of(port: int) -> str:
     return f"http://{RP_ID}:{port}"
 
 
-def challenge_of(request: ApprovalRequest) -> bytes:
-    """What the passkey signs: sha256 over the statement, 32 bytes. Another plan is another challenge."""
-    return hashlib.sha256(statement_of(request)).digest()
+def challenge_of(request: ApprovalRequest, known: Sequence[Approver]) -> bytes:
+    """What one of the passkeys signs: sha256 over the statement, 32 bytes. Another plan is another challenge."""
+    return hashlib.sha256(statement_of(request, known)).digest()
 
 
 def new_challenge() -> bytes:
@@ -128,7 +133,7 @@ def assertion_options(request: ApprovalRequest, known: Sequence[Passkey]) -> str
 
     options = webauthn.generate_authentication_options(
         rp_id=RP_ID,
-        challenge=challenge_of(request),
+        challenge=challenge_of(request, known),
         timeout=_PATIENCE_MS,
         allow_credentials=[_descriptor(one) for one in known],
         user_verification=UserVerificationRequirement.REQUIRED,
@@ -164,7 +169,7 @@ def verify_assertion(
         seen = max(passkey.sign_count, counters.get(passkey.fingerprint, 0))
         verified = webauthn.verify_authentication_response(
             credential=dict(credential),
-            expected_challenge=challenge_of(request),
+            expected_challenge=challenge_of(request, known),
             expected_rp_id=RP_ID,
             expected_origin=origin_of(port),
             credential_public_key=base64url_to_bytes(passkey.public_key),

@@ -60,6 +60,11 @@ class AllowedSigner:
         """Of the key."""
         return self.key.fingerprint
 
+    @property
+    def title(self) -> str:
+        """What the statement and the journal call it."""
+        return f"{self.name} {self.fingerprint}"
+
 
 def security_key(blob: bytes) -> SecurityKey:
     """The key in its wire form.

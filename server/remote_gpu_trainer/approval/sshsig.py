@@ -7,6 +7,7 @@ flags, presence and verification, are read and required. Format: OpenSSH's PROTO
 import base64
 import binascii
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from remote_gpu_trainer.approval.sshkeys import AllowedSigner, SecurityKey, security_key
@@ -26,8 +27,7 @@ _USER_PRESENT, _USER_VERIFIED = 0x01, 0x04
 class HardwareSignature:
     """A signature that holds."""
 
-    signer: str
-    fingerprint: str
+    signer: AllowedSigner
     counter: int
     """The key's own count of signatures; one that does not grow speaks of a copied key. 0 where the key keeps none."""
 
@@ -44,7 +44,7 @@ class _Envelope:
 
 
 def verify_signature(
-    armored: str, message: bytes, *, signers: tuple[AllowedSigner, ...], last_counters: dict[str, int]
+    armored: str, message: bytes, *, signers: tuple[AllowedSigner, ...], last_counters: Mapping[str, int]
 ) -> HardwareSignature:
     """Accept a signature over a message, or say why not.
 
@@ -78,7 +78,7 @@ def verify_signature(
             f"the key counts {envelope.counter} signatures and counted {last} before: it is an old signature, or there "
             "is a copy of the key"
         )
-    return HardwareSignature(signer=signer.name, fingerprint=signer.fingerprint, counter=envelope.counter)
+    return HardwareSignature(signer=signer, counter=envelope.counter)
 
 
 def _parse(armored: str) -> _Envelope:

@@ -1,5 +1,8 @@
 """What a factor signs: one request, one plan, in canonical JSON (RFC 8785)."""
 
+from collections.abc import Sequence
+from typing import Protocol
+
 import rfc8785
 from pydantic import JsonValue
 
@@ -9,9 +12,19 @@ from remote_gpu_trainer.domain.instances import InstanceIdentity
 from remote_gpu_trainer.domain.plans import Plan, RentPlan, StandingPlan, TeardownPlan
 
 
-def statement_of(request: ApprovalRequest) -> bytes:
-    """The exact bytes for one request.
+class Approver(Protocol):
+    """A registered factor whose signature would be accepted."""
 
+    @property
+    def title(self) -> str:
+        """Whose it is, and the fingerprint of its key."""
+        ...
+
+
+def statement_of(request: ApprovalRequest, approvers: Sequence[Approver]) -> bytes:
+    """The exact bytes for one request to those who may answer it.
+
+    A factor that is registered or removed between the question and the answer makes another statement.
     The plan's digest stands for everything that the plan says; what decides is spelled out beside it, so that the
     statement can be read without the journal. Numbers that could be large, and money, are text.
     """
@@ -29,6 +42,7 @@ def statement_of(request: ApprovalRequest) -> bytes:
             "program": plan.program_version,
             "nonce": plan.nonce,
             "prepared": stamp(plan.prepared_at),
+            "approver": sorted(one.title for one in approvers),
             "asked": stamp(request.requested_at),
             "expires": stamp(request.expires_at),
         }

@@ -255,6 +255,8 @@ class CopyReceipt(Value):
     """By the host's egress price; None when the offer names none."""
     estimated_cost: Usd | None = None
     """What the bytes that were missing at the beginning were expected to cost."""
+    compared: int | None = None
+    """Files that rsync's md5 of the whole file found the same on both sides; None on other routes."""
     bucket: BucketCopy | None = None
     """What was also brought into a bucket; the proof of the copy stays with the local files."""
 
@@ -278,6 +280,8 @@ class Fingerprint(Value):
     by: Route = Route.DIRECT_SSH
     """How it was read: over SSH by size and nanosecond, over the machine's rsync by size and second. Plans of earlier
     versions knew only the first."""
+    compared: int | None = None
+    """Files of the copy that rsync's md5 of the whole file found the same on both sides; None where none was taken."""
 
 
 def digest_of(value: object) -> str:

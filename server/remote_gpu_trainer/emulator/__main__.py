@@ -36,6 +36,12 @@ def parser() -> argparse.ArgumentParser:
         "--isolation", choices=("auto", "none"), default="auto", help="how boxes are kept from the rest of the system"
     )
     arguments.add_argument(
+        "--network",
+        choices=("shared", "own"),
+        default="shared",
+        help="boxes share this computer's network, or each has its own: ports as on the platform, and no way out",
+    )
+    arguments.add_argument(
         "--json", action="store_true", help="say when ready in one line of JSON, then nothing more on stdout"
     )
     return arguments
@@ -67,7 +73,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Parse the command line and serve. Returns the exit status."""
     options = parser().parse_args(argv)
     setup = Setup(
-        options.state, options.seed, options.speed, time.time(), options.ssh, options.isolation, options.offers
+        options.state,
+        options.seed,
+        options.speed,
+        time.time(),
+        options.ssh,
+        options.isolation,
+        options.network,
+        options.offers,
     )
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     _allow_many_boxes()

@@ -1,6 +1,7 @@
 """The machines behind the contracts: what the emulator asks of a box, and the fleet that runs them in order."""
 
 import asyncio
+import socket
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,6 +31,7 @@ class BoxOrder:
     isolation: str = "auto"
     ssh: str = "paramiko"
     mounts: tuple[tuple[Path, str], ...] = ()
+    network: str = "shared"
 
 
 class BoxLike(Protocol):
@@ -116,6 +118,10 @@ class BoxLike(Protocol):
         """Run ``ls``, ``rm`` or ``du`` against the disk of a stopped box and return what it prints."""
         ...
 
+    def dial(self, port: int) -> socket.socket:
+        """A connection to what listens inside on an internal port. Raises OSError."""
+        ...
+
 
 MakeBox = Callable[[BoxOrder], BoxLike]
 Done = Callable[[], None]
@@ -176,6 +182,10 @@ class NullBox:
     def run_command(self, argv: list[str]) -> str:
         """Say what would have run."""
         return " ".join(argv) + "\n"
+
+    def dial(self, port: int) -> socket.socket:
+        """Take this computer for the inside."""
+        return socket.create_connection(("127.0.0.1", port), 5)
 
 
 class Fleet:

@@ -81,12 +81,13 @@ class Publisher:
 
     async def _forward(self, contract: Contract, client: socket.socket, inner: int) -> None:
         """Join a client with the service in the box; the connection is refused while the box is down."""
-        if contract.phase is not Phase.RUNNING:
+        box = self._world.fleet.get(contract.id)
+        if contract.phase is not Phase.RUNNING or box is None:
             client.close()
             return
         reader, writer = await asyncio.open_connection(sock=client)
         try:
-            there, back = await asyncio.open_connection("127.0.0.1", inner)
+            there, back = await asyncio.open_connection(sock=await asyncio.to_thread(box.dial, inner))
         except OSError:
             writer.close()
             return

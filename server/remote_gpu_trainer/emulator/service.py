@@ -89,7 +89,7 @@ def _walls(setup: Setup) -> str:
         return "no boxes"
     from remote_gpu_trainer.emulator.box.isolation import prospect  # with the boxes: paramiko takes 0.4 s
 
-    return prospect(setup.isolation)
+    return prospect(setup.isolation, setup.network)
 
 
 async def _machine_ssh(world: World) -> "MachineRsync | None":
@@ -122,7 +122,8 @@ async def _machine_ssh(world: World) -> "MachineRsync | None":
 class Emulator:
     """An emulator in a thread, for tests and programs: ``with Emulator(folder) as ready: ...``.
 
-    ``speed`` 0 lets time stand still but for the control surface; ``ssh`` is ``paramiko``, ``openssh`` or ``none``.
+    ``speed`` 0 lets time stand still but for the control surface; ``ssh`` is ``paramiko``, ``openssh`` or ``none``;
+    ``network`` is ``shared`` or ``own``.
     """
 
     def __init__(
@@ -133,9 +134,10 @@ class Emulator:
         speed: float = 60.0,
         ssh: str = "paramiko",
         isolation: str = "auto",
+        network: str = "shared",
         offers: int = LEAST_OFFERS,
     ) -> None:
-        self._setup = Setup(folder, seed, speed, time(), ssh, isolation, offers)
+        self._setup = Setup(folder, seed, speed, time(), ssh, isolation, network, offers)
         self._thread = threading.Thread(target=self._serve, name="vast-emulator", daemon=True)
         self._started = threading.Event()
         self._ready: Ready | None = None

@@ -36,6 +36,7 @@ class Setup:
     opened_at: float
     ssh: str = "paramiko"
     isolation: str = "auto"
+    network: str = "shared"
     offers: int = LEAST_OFFERS
 
 
@@ -242,6 +243,7 @@ class World:
             hostname=dict(contract.env).get("-h", hashlib.sha256(str(contract.id).encode()).hexdigest()[:12]),
             isolation=self.setup.isolation,
             ssh=self.setup.ssh,
+            network=self.setup.network,
             mounts=tuple((self.volume_folder(held["id"]), held["mount_path"]) for held in contract.volumes),
         )
 

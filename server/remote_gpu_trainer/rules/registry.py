@@ -121,6 +121,15 @@ def rule(rule_id: str) -> Rule:
         ) from None
 
 
+def named(ids: Collection[str]) -> frozenset[str]:
+    """The rules that a caller acknowledged, in whatever case, by their own ids.
+
+    Raises:
+        InvalidRequest: an id names no rule.
+    """
+    return frozenset(rule(rule_id).id for rule_id in ids)
+
+
 def check(
     stage: Stage, facts: Facts, *, acknowledged: Collection[str] = (), waived: Collection[str] = ()
 ) -> list[Finding]:
@@ -141,10 +150,10 @@ def check(
     """
     if facts.stage is not stage:
         raise ValueError(f"{type(facts).__name__} is of stage {facts.stage}, not {stage}")
-    named = {rule(rule_id).id for rule_id in acknowledged}
+    accepted = named(acknowledged)
     lifted = waivers(waived)
     findings = [
-        finding_of(one, trip, _standing(one, trip, named, lifted))
+        finding_of(one, trip, _standing(one, trip, accepted, lifted))
         for one, predicate in _CHECKS.get(type(facts), ())
         if (trip := predicate.look(facts)) is not None
     ]
@@ -154,11 +163,11 @@ def check(
 _WEIGHT = {Severity.BLOCK: 0, Severity.ACKNOWLEDGE: 1, Severity.WARN: 2}
 
 
-def _standing(one: Rule, trip: Trip, named: Collection[str], lifted: Collection[str]) -> Standing:
+def _standing(one: Rule, trip: Trip, accepted: Collection[str], lifted: Collection[str]) -> Standing:
     if one.id in lifted:
         return Standing.WAIVED
     severity = trip.severity or one.severity
-    if severity is Severity.ACKNOWLEDGE and one.id in named:
+    if severity is Severity.ACKNOWLEDGE and one.id in accepted:
         return Standing.ACKNOWLEDGED
     return Standing.OPEN
 

@@ -71,12 +71,14 @@ class Ledger:
             since = event.at
         return since
 
-    def started_again(self, lease: LeaseId, since: datetime) -> datetime | None:
-        """When it was asked to start, or seen running after it was seen at rest, since then; None when neither."""
+    def started_again(self, lease: LeaseId, since: datetime, *, rested: bool = False) -> datetime | None:
+        """When it was asked to start, or seen running after it was seen at rest, since then; None when neither.
+
+        With ``rested`` it was at rest at that moment already.
+        """
         asked = self.asked_at(lease, "start")
         if asked is not None and asked > since:
             return asked
-        rested = False
         for event in self._journal.events(lease, kind=OBSERVED, limit=500):
             phase = str(event.data.get("phase"))
             if rested and event.at > since and phase in _GPU_BILLS - {InstancePhase.STOPPING}:

@@ -7,6 +7,7 @@ from remote_gpu_trainer.domain.artifacts import (
     FOREIGN_CLASSES,
     FileProof,
     Fingerprint,
+    Route,
     SkippedEntry,
     VerificationLevel,
     digest_of,
@@ -180,10 +181,11 @@ def _fingerprints(before: Sight, now: Sight) -> tuple[Fingerprint, ...]:
     if before.far_digest is None:
         return before.looks
     last = Fingerprint(
-        moment="before-stop" if now.machine is MachineState.STOPPED else "before-consent",
+        moment="before-stop" if now.machine is not before.machine else "before-consent",
         at=before.at,
         digest=before.far_digest,
         files=before.far_files,
         bytes=before.far_bytes,
+        by=Route.DIRECT_SSH if before.machine is MachineState.RUNNING else Route.MACHINE_RSYNC,
     )
     return (*before.looks, last)

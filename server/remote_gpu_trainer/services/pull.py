@@ -18,6 +18,7 @@ from remote_gpu_trainer.errors import InvalidRequest, RgtError, RouteRefused, Ru
 from remote_gpu_trainer.ports import Clock, Journal, RemoteHost
 from remote_gpu_trainer.rules.base import Stage
 from remote_gpu_trainer.rules.facts import CopyFacts
+from remote_gpu_trainer.rules.registry import named, waivers
 from remote_gpu_trainer.services.buckets import Buckets
 from remote_gpu_trainer.services.farside import FarSide, limits_of, manifest_script, read_far_side, read_resting_side
 from remote_gpu_trainer.services.guard import Guard
@@ -99,8 +100,7 @@ class PullService:
             raise self._parked(record, instance.disk_usd_per_hour, error) from error
         route, reason = choose(instance, bytes=size, acknowledged=acknowledge, home=True)
         limits = limits_of(self._policy)
-        accepted = {one.upper() for one in (*acknowledge, *self._policy.waive)}
-        if route is Route.MACHINE_RSYNC and PRICE not in accepted:
+        if route is Route.MACHINE_RSYNC and PRICE not in named(acknowledge) | waivers(self._policy.waive):
             # Over SSH the rule itself weighs the bytes before the first one; here they show only in the list.
             limits = limits.model_copy(update={"max_cost": COST_UNASKED})
 
@@ -212,7 +212,9 @@ class PullService:
     async def _keep_resting_side(self, record: LeaseRecord, receipt: CopyReceipt, door: Door, before: FarSide) -> None:
         """What no SSH can see: the same list before and after, of a disk that nothing wrote to in between."""
         far = await read_resting_side(door, receipt.roots, self._policy)
-        if (await self._hosts.instance(record)).phase in AT_REST:
+        instance = await self._hosts.instance(record)
+        self._ledger.observe(record.lease.id, instance)
+        if instance.phase in AT_REST:
             self._journal.record(FAR_SIDE, record.lease.id, _kept(receipt, before, far, RESTED))
 
     def _parked(self, record: LeaseRecord, disk: float | None, error: RgtError) -> RgtError:

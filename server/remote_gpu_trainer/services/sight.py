@@ -17,10 +17,10 @@ from remote_gpu_trainer.domain.instances import AT_REST, Instance, InstancePhase
 from remote_gpu_trainer.domain.plans import MachineState
 from remote_gpu_trainer.domain.policy import Policy
 from remote_gpu_trainer.domain.runs import JOB_ENDED, LeaseRecord
-from remote_gpu_trainer.errors import HostError, WaitExpired, WrongPhase
+from remote_gpu_trainer.errors import HostError, RgtError, WaitExpired, WrongPhase
 from remote_gpu_trainer.ports import Clock, Journal
 from remote_gpu_trainer.services.buckets import Buckets
-from remote_gpu_trainer.services.farside import read_far_side
+from remote_gpu_trainer.services.farside import read_far_side, read_resting_side
 from remote_gpu_trainer.services.hosts import HostAccess
 from remote_gpu_trainer.services.ledger import Ledger
 from remote_gpu_trainer.services.pull import COPY_FAILED, FAR_SIDE, RESTED
@@ -120,13 +120,17 @@ class Looker:
         failures = self._journal.events(lease, kind=COPY_FAILED, limit=1)
         copy_failed = bool(failures) and (receipt is None or failures[0].at > receipt.finished_at)
         held = bool(record.job or receipt or self._journal.events(lease, kind="pushed", limit=1))
-        machine, far, writers, state = await self._machine(record, instance, receipt)
+        rescued = kept is not None and kept.get("job") == RESTED
+        machine, far, writers, state = await self._machine(record, instance, receipt, rescued=rescued)
         if machine is MachineState.STOPPED and kept is not None:
             state = None if kept.get("job") is None else str(kept["job"])
         ended = record.job is None or state in JOB_ENDED or state == RESTED
         digest, files, size = far
-        again = None if receipt is None else self._ledger.started_again(lease, self._same_until(record, receipt))
-        matches = _matches(machine, kept, digest, ended=ended and again is None)
+        again = None if receipt is None else self._started_again(record, receipt, rescued=rescued)
+        if rescued:
+            matches = _matches_disk(machine, kept or {}, digest, rested=again is None)
+        else:
+            matches = _matches(machine, kept, digest, ended=ended and again is None)
         if receipt is not None and machine is MachineState.RUNNING and matches and ended and not writers:
             self._journal.record(SAME, lease, {"copy_id": receipt.copy_id, "digest": digest})
         resting = machine is MachineState.STOPPED
@@ -160,9 +164,11 @@ class Looker:
         return None
 
     async def _machine(
-        self, record: LeaseRecord, instance: Instance, receipt: CopyReceipt | None
+        self, record: LeaseRecord, instance: Instance, receipt: CopyReceipt | None, *, rescued: bool
     ) -> tuple[MachineState, tuple[str | None, int, int], tuple[str, ...], str | None]:
         unread: tuple[str | None, int, int] = (None, 0, 0)
+        if instance.phase in AT_REST and rescued and receipt is not None:
+            return await self._disk(record, instance, receipt)
         if instance.phase in AT_REST:
             return MachineState.STOPPED, unread, (), None
         if instance.phase in ON_THE_WAY and not self._stuck(record, instance):
@@ -186,6 +192,25 @@ class Looker:
         except (HostError, WaitExpired):
             return MachineState.UNREADABLE, unread, (), None
         return MachineState.RUNNING, (far.digest, far.files, far.bytes), far.writers, state
+
+    async def _disk(
+        self, record: LeaseRecord, instance: Instance, receipt: CopyReceipt
+    ) -> tuple[MachineState, tuple[str | None, int, int], tuple[str, ...], str | None]:
+        """List the disk of a machine at rest once more, the way that the copy came.
+
+        It may have run for a while unseen, since a bid that wins again starts it by itself.
+        """
+        try:
+            door = await self._hosts.door(record, instance)
+            seen = await read_resting_side(door, receipt.roots, self._policy)
+        except RgtError:  # whatever its reason, the disk was not read, and the plan says so
+            return MachineState.UNREADABLE, (None, 0, 0), (), None
+        return MachineState.STOPPED, (seen.digest, seen.files, seen.bytes), (), None
+
+    def _started_again(self, record: LeaseRecord, receipt: CopyReceipt, *, rescued: bool) -> datetime | None:
+        if rescued:
+            return self._ledger.started_again(record.lease.id, receipt.started_at, rested=True)
+        return self._ledger.started_again(record.lease.id, self._same_until(record, receipt))
 
     def _same_until(self, record: LeaseRecord, receipt: CopyReceipt) -> datetime:
         """Until when the machine was last seen to hold just the copy, its trainer ended and nothing open."""
@@ -216,6 +241,15 @@ def _matches(machine: MachineState, kept: dict[str, object] | None, digest: str 
     return True if ended else None
 
 
+def _matches_disk(machine: MachineState, kept: dict[str, object], digest: str | None, *, rested: bool) -> bool | None:
+    """For a copy from a disk at rest: nothing ran that could write, whatever became of the job, as far as was seen."""
+    if kept.get("before") != kept.get("digest"):
+        return False  # it changed while it was copied
+    if machine is not MachineState.STOPPED or digest is None or not rested:
+        return None
+    return digest == kept["digest"]
+
+
 def _looks(kept: dict[str, object] | None, receipt: CopyReceipt | None) -> tuple[Fingerprint, ...]:
     if kept is None or receipt is None:
         return ()
@@ -226,7 +260,15 @@ def _looks(kept: dict[str, object] | None, receipt: CopyReceipt | None) -> tuple
         ("after-copy", receipt.finished_at, kept.get("digest")),
     )
     return tuple(
-        Fingerprint(moment=moment, at=at, digest=digest, files=files, bytes=size, by=by)
+        Fingerprint(
+            moment=moment,
+            at=at,
+            digest=digest,
+            files=files,
+            bytes=size,
+            by=by,
+            compared=receipt.compared if moment == "after-copy" else None,
+        )
         for moment, at, digest in moments
         if isinstance(digest, str)
     )

@@ -7,7 +7,7 @@ compared with the far side by rsync's checksums, hashed here, and only then get 
 import os
 import re
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -45,6 +45,8 @@ _SSH_FAILED = 255
 _CUT = frozenset({10, 12, 30, 35})
 """rsync's exit values for a connection that broke, or from which nothing came."""
 PARTLY = frozenset({0, 23, 24})
+CHECKSUM = "md5"
+"""Known to every rsync, and named so that the evidence can say what it is; the machine's word all the same."""
 
 
 @dataclass(frozen=True)
@@ -153,23 +155,31 @@ def _entry(line: bytes, max_depth: int) -> ManifestEntry | SkippedEntry | None:
     return ManifestEntry(path=path, kind=kind, size=int(row[2]), mtime_ns=int(at.timestamp()) * 10**9)
 
 
-async def differing(door: Door, wanted: Mapping[str, str], staging: str) -> set[str]:
-    """Those of the fetched files (path there to path here) whose bytes are other ones there, by rsync's checksums.
+async def same(door: Door, folder: str, paths: Sequence[str], here: str) -> set[str]:
+    """Those of the files below a folder there whose bytes are the same below ``here``, by md5 of the whole file.
+
+    A file of which rsync says nothing is not among them.
 
     Raises:
         ConnectionCut, RemoteCommandFailed: it could not be compared.
     """
-    words = ("--dry-run", "--checksum", "--out-format=%n", *SELECTED, door.at(""), staging)
-    status, out, said = await run(door.command(*words), listed(wanted), LIST_S * 6)
+    words = ("--dry-run", "--checksum", f"--checksum-choice={CHECKSUM}", "-ii", "--out-format=%i %n", *SELECTED)
+    status, out, said = await run(door.command(*words, door.at(f"{folder}/"), f"{here}/"), listed(paths), LIST_S * 6)
     demand_transfer(status, said, door)
-    return set(out.decode("utf-8", "replace").split("\n")) & set(wanted)
+    rows = (line.partition(" ") for line in _unpadded(out.decode("utf-8", "replace")))
+    return {path for how, _, path in rows if how.startswith(".f")} & set(paths)
+
+
+def _unpadded(text: str) -> list[str]:
+    """Rows of eleven flags, of which rsync shows a file without any change with blanks."""
+    return [f"{row[:11].rstrip()} {row[12:]}" for row in text.split("\n")]
 
 
 SELECTED = ("--files-from=-", "--from0", "--times", "--no-links", "--no-devices", "--no-specials", "--no-implied-dirs")
 """Regular files of our own list, and nothing that the far side adds."""
 
 
-def listed(wanted: Mapping[str, str]) -> bytes:
+def listed(wanted: Iterable[str]) -> bytes:
     """The list for ``--files-from``."""
     return b"\0".join(os.fsencode(path) for path in wanted)
 

@@ -6,6 +6,7 @@ from remote_gpu_trainer.domain.artifacts import Route
 from remote_gpu_trainer.domain.instances import EndpointKind, Instance, InstancePhase
 from remote_gpu_trainer.domain.units import GB
 from remote_gpu_trainer.errors import RouteRefused
+from remote_gpu_trainer.rules.registry import named
 from remote_gpu_trainer.rules.rent import PROXY_LIMIT_BYTES
 
 RULE = "VAST8"
@@ -29,6 +30,7 @@ def choose(
         home: The bytes come from the machine; then the disk of one that does not run can be read over its rsync.
 
     Raises:
+        InvalidRequest: an acknowledged id names no rule.
         RouteRefused: the machine does not run, has no endpoint, or only the proxy is left for too much.
     """
     if home and instance.phase in _HELD:
@@ -47,7 +49,7 @@ def choose(
     size = "a number of bytes that is not known" if bytes is None else f"{bytes / GB:.2f} GB"
     if bytes is not None and bytes <= PROXY_LIMIT_BYTES:
         return Route.PROXY_SSH, f"there is no direct SSH port, and {size} is within the proxy's 1 GB"
-    if RULE in {one.upper() for one in acknowledged}:
+    if RULE in named(acknowledged):
         return Route.PROXY_SSH, f"there is no direct SSH port, and the proxy was acknowledged ({RULE}) for {size}"
     raise RouteRefused(
         f"{RULE}: instance {instance.id} has no direct SSH port, and {size} would go through the platform's proxy, "

@@ -284,6 +284,10 @@ def packings() -> list[Artifact]:
         ("cut.tar", tarred(long_name)[:700], {"corrupt", "truncated"}),
         ("link.zip", linked_zip(), {"unsafe-name"}),
         ("overlap.zip", overlapping_zip(), {"overlap", "duplicate-member", "corrupt"}),
+        ("before.zip", zipped({"evil": b"x"}) + zipped({"good": b"x"}), {"two-directories"}),
+        ("before.pt", checkpoint(b"N.") + checkpoint(b"N."), {"two-directories"}),
+        ("comment.pt", commented_zip(checkpoint(b"N.")), {"two-directories", "corrupt"}),
+        ("locator.zip", located_zip(zipped({"a": b"x"})), {"two-directories", "corrupt"}),
     ]
     if importlib.util.find_spec("zstandard") is not None:
         import zstandard
@@ -305,6 +309,26 @@ def linked_zip() -> bytes:
         info.external_attr = (stat.S_IFLNK | 0o777) << 16
         archive.writestr(info, "/etc/passwd")
     return out.getvalue()
+
+
+def commented_zip(whole: bytes) -> bytes:
+    """A zip whose end record sends other readers than Python's to a second directory, in its comment."""
+    at = whole.rindex(b"PK\x05\x06")
+    length, begin = struct.unpack("<2L", whole[at + 12 : at + 20])
+    first = at + 22
+    directory = bytearray(whole[begin:at])
+    assert length == len(directory) and directory.count(b"PK\x01\x02") == 1
+    directory[42:46] = struct.pack("<L", first - begin)
+    end = whole[at : at + 12] + struct.pack("<2LH", length, first, length)
+    return whole[:begin] + bytes(directory) + end + whole[begin:at]
+
+
+def located_zip(whole: bytes) -> bytes:
+    """A zip with a record of a large zip that lies elsewhere than right before its locator."""
+    at = whole.rindex(b"PK\x05\x06")
+    length, begin = struct.unpack("<2L", whole[at + 12 : at + 20])
+    record = struct.pack("<4sQ2H2L4Q", b"PK\x06\x06", 44, 45, 45, 0, 0, 1, 1, length, begin)
+    return whole[:at] + record + struct.pack("<4sLQL", b"PK\x06\x07", 0, 0, 1) + whole[at:]
 
 
 def overlapping_zip() -> bytes:

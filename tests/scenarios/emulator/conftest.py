@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from remote_gpu_trainer.emulator.box.isolation import why_no_bubblewrap
 from remote_gpu_trainer.emulator.service import Emulator
 from tests.scenarios.emulator.tenant import Tenant
 from tests.unit.emulator.renter import Renter
@@ -24,3 +25,15 @@ def tenant(tenants: Tenant) -> Iterator[Tenant]:
     tenants.renter.do("/account", balance_usd=1000.0)
     yield tenants
     tenants.leave()
+
+
+@pytest.fixture
+def own_network(tmp_path: Path) -> Iterator[Tenant]:
+    """A renter whose boxes have networks of their own, as the platform's have."""
+    if why := why_no_bubblewrap():
+        pytest.skip(f"no box can have a network of its own: {why}")
+    with Emulator(tmp_path, speed=0, network="own") as ready, Renter(ready) as renter:
+        renter.do("/quirks", **{"lively-market": False, "reads-lag": False, "reappears": False})
+        tenant = Tenant(renter)
+        yield tenant
+        tenant.leave()

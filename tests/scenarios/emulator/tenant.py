@@ -21,7 +21,8 @@ class Tenant:
         text = ed25519.Ed25519PrivateKey.generate().private_bytes(
             serialization.Encoding.PEM, serialization.PrivateFormat.OpenSSH, serialization.NoEncryption()
         )
-        self.key: Any = paramiko.Ed25519Key.from_private_key(io.StringIO(text.decode()))
+        self.pem = text.decode()
+        self.key: Any = paramiko.Ed25519Key.from_private_key(io.StringIO(self.pem))
         public = f"{self.key.get_name()} {self.key.get_base64()} tenant@example"
         assert renter.api.post("/api/v0/ssh/", json={"ssh_key": public}).status_code == 200
         self._clients: list[Any] = []

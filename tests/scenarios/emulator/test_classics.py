@@ -128,6 +128,24 @@ def test_vast6_a_port_is_another_one_outside_and_for_every_instance(tenant: Tena
         pass  # the mapped one answers, though nothing listens behind it
 
 
+def test_vast6_a_service_does_not_answer_on_its_own_port_but_on_the_one_that_was_told(own_network: Tenant) -> None:
+    scene = own_network.stage("VAST6")
+    for name in ("first", "second"):
+        contract = own_network.running(scene)
+        row = own_network.renter.show(contract)
+        serve = "nohup python3 -m http.server 8081 --directory /workspace > /dev/null 2>&1 &"
+        client = own_network.login(own_network.address(contract))
+        own_network.run(client, f"echo {name} > /workspace/who; {serve}")
+        up = "python3 -c 'import socket; socket.create_connection((\"127.0.0.1\", 8081))' 2>/dev/null"
+        assert own_network.run(client, f"until {up}; do sleep 0.05; done; echo serves") == (0, "serves\n")
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection((row["public_ipaddr"], 8081), 5)
+        outer = int(row["ports"]["8081/tcp"][0]["HostPort"])
+        with socket.create_connection((row["public_ipaddr"], outer), 5) as line:
+            line.sendall(b"GET /who HTTP/1.0\r\n\r\n")
+            assert line.makefile("rb").read().endswith(f"{name}\n".encode())
+
+
 def test_vast7_a_host_vanishes_with_the_work(tenant: Tenant) -> None:
     scene, renter = tenant.stage("VAST7"), tenant.renter
     contract = tenant.running(scene)

@@ -9,6 +9,9 @@ import cbor2
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
 
+from remote_gpu_trainer.approval.passkey import challenge_of
+from remote_gpu_trainer.domain.approvals import ApprovalRequest
+
 PRESENT, VERIFIED, ATTESTED = 0x01, 0x04, 0x40
 
 
@@ -27,6 +30,14 @@ class SoftPasskey:
     def cose(self) -> bytes:
         numbers = self.key.public_key().public_numbers()
         return cbor2.dumps({1: 2, 3: -7, -1: 1, -2: numbers.x.to_bytes(32, "big"), -3: numbers.y.to_bytes(32, "big")})
+
+    @property
+    def title(self) -> str:
+        return f"passkey {hashlib.sha256(b64(self.cose).encode()).hexdigest()}"
+
+    def challenge(self, request: ApprovalRequest) -> bytes:
+        """Of the page that knows this passkey alone."""
+        return challenge_of(request, [self])
 
     def registration(
         self, challenge: bytes, origin: str, *, flags: int = PRESENT | VERIFIED, rp_id: str = "localhost"

@@ -143,6 +143,6 @@ def test_every_condition_is_read_aloud_wherever_it_is_shown(book: SqliteApproval
     for text in (render(plan), summary(plan, limit=2400, where="above")):
         assert all(condition in text for condition in conditions_of(plan))
         assert "100.0 MiB" in text or "100 MiB" in text
-    signed = statement_of(book.request(plan, ttl_s=NIGHT))
+    signed = statement_of(book.request(plan, ttl_s=NIGHT), ())
     for fact in (b'"least_level":"LOADS"', b'"idle_minutes":"30.0"', b'"contract_start"', b'"hours":"12.0"'):
         assert fact in signed

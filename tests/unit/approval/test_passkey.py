@@ -12,7 +12,6 @@ from remote_gpu_trainer.approval.book import SqliteApprovalBook
 from remote_gpu_trainer.approval.passkey import (
     Passkey,
     assertion_options,
-    challenge_of,
     new_challenge,
     origin_of,
     register,
@@ -52,7 +51,7 @@ def asked(book: SqliteApprovalBook) -> ApprovalRequest:
 def test_an_answer_over_this_statement_mints_a_token_at_level_hardware(
     book: SqliteApprovalBook, journal: SqliteJournal, asked: ApprovalRequest, soft: SoftPasskey, passkey: Passkey
 ) -> None:
-    answer = soft.assertion(challenge_of(asked), ORIGIN)
+    answer = soft.assertion(soft.challenge(asked), ORIGIN)
 
     token = book.approve_passkey(asked.id, answer, known=(passkey,), port=PORT)
 
@@ -66,23 +65,23 @@ Wrong = Callable[[SoftPasskey, ApprovalRequest], str]
 
 REFUSED: dict[str, tuple[Wrong, str]] = {
     "another challenge": (lambda s, r: s.assertion(b"x" * 32, ORIGIN), "challenge"),
-    "another origin": (lambda s, r: s.assertion(challenge_of(r), "http://localhost:1"), "origin"),
-    "an address for an origin": (lambda s, r: s.assertion(challenge_of(r), f"http://127.0.0.1:{PORT}"), "origin"),
-    "another relying party": (lambda s, r: s.assertion(challenge_of(r), ORIGIN, rp_id="evil.example"), "RP ID"),
-    "nobody verified": (lambda s, r: s.assertion(challenge_of(r), ORIGIN, flags=PRESENT), "not verified"),
-    "nobody present": (lambda s, r: s.assertion(challenge_of(r), ORIGIN, flags=VERIFIED), "not present"),
-    "no flag at all": (lambda s, r: s.assertion(challenge_of(r), ORIGIN, flags=0), "not present"),
-    "a counter that stood still": (lambda s, r: s.assertion(challenge_of(r), ORIGIN, counter=1), "sign count"),
-    "a counter of zero": (lambda s, r: s.assertion(challenge_of(r), ORIGIN, counter=0), "sign count"),
-    "a registration in its place": (lambda s, r: s.assertion(challenge_of(r), ORIGIN, kind="webauthn.create"), "type"),
-    "another key's signature": (lambda s, r: s.assertion(challenge_of(r), ORIGIN, forged=True), "signature"),
-    "asked for in a frame": (lambda s, r: s.assertion(challenge_of(r), ORIGIN, crossOrigin=True), "another site"),
+    "another origin": (lambda s, r: s.assertion(s.challenge(r), "http://localhost:1"), "origin"),
+    "an address for an origin": (lambda s, r: s.assertion(s.challenge(r), f"http://127.0.0.1:{PORT}"), "origin"),
+    "another relying party": (lambda s, r: s.assertion(s.challenge(r), ORIGIN, rp_id="evil.example"), "RP ID"),
+    "nobody verified": (lambda s, r: s.assertion(s.challenge(r), ORIGIN, flags=PRESENT), "not verified"),
+    "nobody present": (lambda s, r: s.assertion(s.challenge(r), ORIGIN, flags=VERIFIED), "not present"),
+    "no flag at all": (lambda s, r: s.assertion(s.challenge(r), ORIGIN, flags=0), "not present"),
+    "a counter that stood still": (lambda s, r: s.assertion(s.challenge(r), ORIGIN, counter=1), "sign count"),
+    "a counter of zero": (lambda s, r: s.assertion(s.challenge(r), ORIGIN, counter=0), "sign count"),
+    "a registration in its place": (lambda s, r: s.assertion(s.challenge(r), ORIGIN, kind="webauthn.create"), "type"),
+    "another key's signature": (lambda s, r: s.assertion(s.challenge(r), ORIGIN, forged=True), "signature"),
+    "asked for in a frame": (lambda s, r: s.assertion(s.challenge(r), ORIGIN, crossOrigin=True), "another site"),
     "a passkey that is not registered": (
-        lambda s, r: SoftPasskey(b"another-passkey!").assertion(challenge_of(r), ORIGIN),
+        lambda s, r: SoftPasskey(b"another-passkey!").assertion(s.challenge(r), ORIGIN),
         "registered",
     ),
     "an id under two keys": (
-        lambda s, r: s.assertion(challenge_of(r), ORIGIN).replace('{"id"', '{"id": "x", "id"', 1),
+        lambda s, r: s.assertion(s.challenge(r), ORIGIN).replace('{"id"', '{"id": "x", "id"', 1),
         "twice",
     ),
     "a response that is no object": (
@@ -110,7 +109,7 @@ def test_an_answer_is_refused_with_the_reason_and_the_question_stays_open(
 def test_an_answer_is_not_good_for_another_request(
     book: SqliteApprovalBook, asked: ApprovalRequest, soft: SoftPasskey, passkey: Passkey
 ) -> None:
-    answer = soft.assertion(challenge_of(asked), ORIGIN)
+    answer = soft.assertion(soft.challenge(asked), ORIGIN)
     other = book.request(a_teardown(nonce="other"), ttl_s=900)
 
     with pytest.raises(ConsentError, match="challenge"):
@@ -120,7 +119,7 @@ def test_an_answer_is_not_good_for_another_request(
 def test_an_answer_is_not_good_twice(
     book: SqliteApprovalBook, asked: ApprovalRequest, soft: SoftPasskey, passkey: Passkey
 ) -> None:
-    answer = soft.assertion(challenge_of(asked), ORIGIN)
+    answer = soft.assertion(soft.challenge(asked), ORIGIN)
     book.approve_passkey(asked.id, answer, known=(passkey,), port=PORT)
 
     with pytest.raises(ConsentError):
@@ -131,14 +130,16 @@ def test_the_counter_is_kept_with_the_journal(
     database: object, book: SqliteApprovalBook, soft: SoftPasskey, passkey: Passkey, clock: HandClock, file: Path
 ) -> None:
     first = book.request(a_teardown(nonce="first"), ttl_s=900)
-    book.approve_passkey(first.id, soft.assertion(challenge_of(first), ORIGIN, counter=9), known=(passkey,), port=PORT)
+    book.approve_passkey(
+        first.id, soft.assertion(soft.challenge(first), ORIGIN, counter=9), known=(passkey,), port=PORT
+    )
 
     with SqliteApprovalBook(file, clock=clock) as reopened:
         second = reopened.request(a_teardown(nonce="second"), ttl_s=900)
-        copied = soft.assertion(challenge_of(second), ORIGIN, counter=9)
+        copied = soft.assertion(soft.challenge(second), ORIGIN, counter=9)
         with pytest.raises(ConsentError, match="sign count"):
             reopened.approve_passkey(second.id, copied, known=(passkey,), port=PORT)
-        going_on = soft.assertion(challenge_of(second), ORIGIN, counter=10)
+        going_on = soft.assertion(soft.challenge(second), ORIGIN, counter=10)
         assert reopened.approve_passkey(second.id, going_on, known=(passkey,), port=PORT)
 
 

@@ -40,8 +40,8 @@ def verify(armored: str, *keys: SoftKey, message: bytes = MESSAGE, last: int = 0
 def test_a_touched_and_unlocked_pinned_key_is_accepted(kind: Kind, hash_name: str) -> None:
     key = SoftKey(kind)
     held = verify(key.sign(MESSAGE, hash_name=hash_name), SoftKey(), key)
-    assert (held.signer, held.counter) == ("ada@example.org", 7)
-    assert held.fingerprint.startswith("SHA256:")
+    assert (held.signer.name, held.counter) == ("ada@example.org", 7)
+    assert held.signer.fingerprint.startswith("SHA256:")
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -164,7 +164,7 @@ def test_a_signature_over_the_statement_approves_at_level_hardware(
     book: SqliteApprovalBook, journal: SqliteJournal
 ) -> None:
     request = book.request(a_teardown(), ttl_s=900)
-    token = book.approve_signed(request.id, KEY.sign(statement_of(request)), signers=pinned(KEY))
+    token = book.approve_signed(request.id, KEY.sign(statement_of(request, pinned(KEY))), signers=pinned(KEY))
     consent, _ = book.spend(request.id, token, plan_digest=request.plan_digest, lease=LEASE, request={})
     assert (consent.assurance, consent.channel) == (AssuranceLevel.HARDWARE, Channel.TERMINAL)
     assert str(journal.events(LEASE, kind="approval.approved")[0].data["signer"]).startswith("ada@example.org SHA256:")
@@ -172,13 +172,20 @@ def test_a_signature_over_the_statement_approves_at_level_hardware(
 
 def test_a_signature_for_one_request_opens_no_other_and_its_counter_is_remembered(book: SqliteApprovalBook) -> None:
     first = book.request(a_teardown(nonce="n1"), ttl_s=900)
-    signature = KEY.sign(statement_of(first), counter=9)
+    signature = KEY.sign(statement_of(first, pinned(KEY)), counter=9)
     book.approve_signed(first.id, signature, signers=pinned(KEY))
     second = book.request(a_teardown(nonce="n2"), ttl_s=900)
     with pytest.raises(ConsentError, match="over other bytes"):
         book.approve_signed(second.id, signature, signers=pinned(KEY))
     with pytest.raises(ConsentError, match="copy of the key"):
-        book.approve_signed(second.id, KEY.sign(statement_of(second), counter=9), signers=pinned(KEY))
+        book.approve_signed(second.id, KEY.sign(statement_of(second, pinned(KEY)), counter=9), signers=pinned(KEY))
     known = book.get(second.id)
     assert known is not None and known.state is ApprovalState.OPEN
-    book.approve_signed(second.id, KEY.sign(statement_of(second), counter=10), signers=pinned(KEY))
+    book.approve_signed(second.id, KEY.sign(statement_of(second, pinned(KEY)), counter=10), signers=pinned(KEY))
+
+
+def test_a_signature_given_before_another_signer_was_pinned_is_over_another_statement(book: SqliteApprovalBook) -> None:
+    request = book.request(a_teardown(nonce="of-one-signer"), ttl_s=900)
+    signature = KEY.sign(statement_of(request, pinned(KEY)))
+    with pytest.raises(ConsentError, match="over other bytes"):
+        book.approve_signed(request.id, signature, signers=pinned(KEY, SoftKey()))

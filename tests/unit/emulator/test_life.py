@@ -96,6 +96,21 @@ def test_on_demand_takes_the_gpu_from_any_bid(renter: Renter) -> None:
     assert renter.words(contract)[0] == "running"
 
 
+def test_the_higher_of_two_bids_runs_and_the_lower_one_waits_for_it_to_end(renter: Renter) -> None:
+    offer = renter.offer(type="bid")
+    renter.do("/strangers", machine_id=offer["machine_id"], gpu_ids=[1, 2, 3])  # one GPU is left to bid for
+    low = renter.running(renter.rent(offer, price=0.5))
+    high = renter.running(renter.rent(offer, price=0.6))
+    assert [renter.words(number)[0] for number in (low, high)] == ["exited", "running"]
+    equal = renter.create(offer, price=0.6)
+    assert equal.status_code == 400  # at one price who holds keeps
+    renter.wait(900)
+    assert renter.words(high)[0] == "running"
+    renter.destroy(high)
+    renter.wait(60)
+    assert renter.words(low)[0] == "running"
+
+
 def test_a_raised_bid_wins_the_gpu_back(renter: Renter) -> None:
     contract = renter.running(renter.bid())
     renter.do(f"/instances/{contract}/preempt", over_usd=0.05)
@@ -166,7 +181,7 @@ def test_a_reboot_keeps_the_gpu_and_the_bill(renter: Renter) -> None:
 def test_a_recycle_pulls_the_image_anew(renter: Renter) -> None:
     contract = renter.running(renter.rent())
     assert renter.api.put(f"/api/v0/instances/recycle/{contract}/", json={}).status_code == 200
-    renter.wait(10)
+    renter.wait(60)  # a cached image would be up by now
     assert renter.words(contract)[0] == "loading"
     renter.running(contract)
 

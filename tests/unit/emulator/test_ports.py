@@ -57,6 +57,14 @@ def test_giving_ports_back_leaves_every_later_request_answered(renter: Renter) -
             assert api.get(renter.ready.url + "/api/v0/instances/").status_code
 
 
+def test_at_most_sixty_four_ports_are_open_with_that_of_ssh(renter: Renter) -> None:
+    contract = renter.running(renter.rent(env={f"-p {port}:{port}": "1" for port in range(9000, 9064)}))
+    ports = renter.show(contract)["ports"]
+    assert len(ports) == 64
+    assert "22/tcp" in ports
+    assert len({taken[0]["HostPort"] for taken in ports.values()}) == 64
+
+
 def test_a_machine_without_open_ports_publishes_none(renter: Renter) -> None:
     offer = renter.offer()
     renter.do(f"/machines/{offer['machine_id']}", direct_port_count=0)

@@ -107,6 +107,38 @@ def test_ports_come_late_and_only_direct_rentals_have_port_22(odd: Renter) -> No
     assert odd.show(proxied)["ports"] == {}
 
 
+def test_ports_are_null_while_loading_and_there_at_once_when_the_quirk_is_off(odd: Renter) -> None:
+    off(odd, "ports-late")
+    contract = odd.rent()
+    seen: dict[str | None, set[bool]] = {}
+    for _ in range(900):
+        odd.wait(1)
+        row = odd.api.get(f"/api/v0/instances/{contract}/").json()["instances"]
+        if row is not None:
+            seen.setdefault(row["actual_status"], set()).add(row["ports"] is not None)
+        if "running" in seen:
+            break
+    assert seen == {None: {False}, "loading": {False}, "running": {True}}
+
+
+def test_an_unavailable_offer_is_refused_when_nothing_is_rented_silently(odd: Renter) -> None:
+    off(odd, "silent-unavailable")
+    offer = odd.offer()
+    odd.do("/strangers", machine_id=offer["machine_id"])
+    gone = odd.create(offer, cancel_unavail=False)
+    assert (gone.status_code, gone.json()["error"]) == (410, "no_such_ask")
+    assert odd.look("/instances")["instances"] == []
+
+
+def test_a_destroyed_instance_stays_away_when_nothing_reappears(odd: Renter) -> None:
+    off(odd, "reappears")
+    contract = odd.running(odd.rent())
+    odd.destroy(contract)
+    for _ in range(10):
+        odd.wait(1)
+        assert odd.api.get(f"/api/v0/instances/{contract}/").json() == {"instances": None}
+
+
 def test_the_create_answer_leaks_the_instances_key_or_not(odd: Renter) -> None:
     assert "instance_api_key" in odd.create(odd.offer()).json()
     off(odd, "create-leaks-key")

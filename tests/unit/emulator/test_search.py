@@ -68,6 +68,11 @@ def test_bids_are_priced_at_the_least_bid_and_disk_by_allocated_storage(renter: 
     assert bid["is_bid"] is True
 
 
+def test_reserved_offers_are_priced_as_on_demand(renter: Renter) -> None:
+    demand, reserved = renter.offer(), renter.offer(type="reserved")
+    assert (reserved["id"], reserved["dph_base"], reserved["is_bid"]) == (demand["id"], demand["dph_base"], False)
+
+
 def test_both_search_endpoints_agree(renter: Renter) -> None:
     query: dict[str, Any] = {"num_gpus": {"eq": 2}, "order": [["id", "asc"]]}
     envelope = renter.api.put("/api/v0/search/asks/", json={"select_cols": ["*"], "q": query}).json()["offers"]

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ed25519
 
 from remote_gpu_trainer.emulator.box import Box, BoxError, BoxSpec
-from remote_gpu_trainer.emulator.box.spec import Isolation
+from remote_gpu_trainer.emulator.box.spec import Isolation, Network
 
 PATIENCE_S = 20.0
 
@@ -118,6 +118,7 @@ def make_bench(tmp_path: Path) -> Iterator[MakeBench]:
         env: dict[str, str] | None = None,
         ssh: Literal["paramiko", "openssh"] = "paramiko",
         mounts: tuple[tuple[Path, str], ...] = (),
+        network: Network = "shared",
     ) -> Bench:
         number = 41 + len(made)
         spec = BoxSpec(
@@ -135,6 +136,7 @@ def make_bench(tmp_path: Path) -> Iterator[MakeBench]:
             isolation=isolation,
             ssh=ssh,
             mounts=mounts,
+            network=network,
         )
         made.append(Bench(Box(spec), *new_key()))
         return made[-1]

@@ -6,7 +6,7 @@ from remote_gpu_trainer.domain.artifacts import Route
 from remote_gpu_trainer.domain.ids import InstanceId, MachineId
 from remote_gpu_trainer.domain.instances import Endpoint, EndpointKind, Instance, InstancePhase, RawStatus
 from remote_gpu_trainer.domain.offers import RentalType
-from remote_gpu_trainer.errors import RouteRefused
+from remote_gpu_trainer.errors import InvalidRequest, RouteRefused
 from remote_gpu_trainer.transfer.routes import by_proxy_only, choose
 
 GB = 10**9
@@ -62,6 +62,13 @@ def test_more_or_an_unknown_size_needs_the_rule_acknowledged(size: int | None) -
     route, reason = choose(instance(EndpointKind.PROXY), bytes=size, acknowledged=("VAST8",))
     assert route is Route.PROXY_SSH
     assert "acknowledged" in reason
+
+
+def test_an_acknowledgement_counts_however_it_is_written_and_an_unknown_one_is_refused() -> None:
+    proxied = instance(EndpointKind.PROXY)
+    assert choose(proxied, bytes=None, acknowledged=[" vast8"])[0] is Route.PROXY_SSH
+    with pytest.raises(InvalidRequest, match="no rule 'VAST800'"):
+        choose(proxied, bytes=None, acknowledged=["VAST800"])
 
 
 @pytest.mark.parametrize("phase", [phase for phase in InstancePhase if phase is not InstancePhase.RUNNING])

@@ -237,3 +237,17 @@ async def test_a_machine_that_is_gone_is_tried_again_and_then_named(machine: Mac
     await machine.served.stop()
     with pytest.raises(ConnectionCut):
         await machine.salvage(tmp_path / "home", door=door)
+
+
+async def test_a_file_of_the_same_size_and_second_with_other_bytes_is_fetched_again(
+    machine: Machine, tmp_path: Path
+) -> None:
+    for name in ("f", "g"):
+        (machine.out / name).write_bytes(b"one")
+        os.utime(machine.out / name, (1_700_000_000, 1_700_000_000))
+    first = await machine.salvage(tmp_path / "home")
+    (machine.out / "f").write_bytes(b"two")
+    os.utime(machine.out / "f", (1_700_000_000, 1_700_000_000))
+    second = await machine.salvage(tmp_path / "home")
+    assert tree(tmp_path / "home") == {"f": b"two", "g": b"one"}
+    assert (first.compared, second.compared) == (2, 2)

@@ -10,7 +10,7 @@ from remote_gpu_trainer.verify.loaders import gguf as gguf_loader
 from remote_gpu_trainer.verify.loaders import onnx as onnx_loader
 from remote_gpu_trainer.verify.outcome import BrokenArtifact, Outcome
 from remote_gpu_trainer.verify.source import Source
-from tests.unit.verify.written import constant, gguf, info, number, onnx, weight
+from tests.unit.verify.written import constant, external, gguf, info, number, onnx, weight
 
 ONES = np.ones(8, np.float32).tobytes()
 
@@ -65,10 +65,7 @@ def test_an_onnx_model_tells_its_weights_wherever_they_lie(tmp_path: Path) -> No
 
 
 def test_an_onnx_model_whose_weights_lie_in_another_file_is_not_called_loaded(tmp_path: Path) -> None:
-    from tests.unit.verify.written import body
-
-    place = body(13, body(1, "location") + body(2, "weights.data")) + number(14, 1)
-    outcome = load(tmp_path / "m", onnx(weight("a", [8]) + place), onnx_loader.load)
+    outcome = load(tmp_path / "m", external(), onnx_loader.load)
     assert not outcome.loaded
     assert [code for code, _, _ in outcome.findings] == ["external-data"]
 

@@ -1,6 +1,8 @@
 import io
+import pickle
 import pickletools
 import sys
+import tarfile
 import tempfile
 import zipfile
 from pathlib import Path
@@ -10,6 +12,7 @@ import pytest
 
 from remote_gpu_trainer.verify.loaders.pytorch import load
 from remote_gpu_trainer.verify.outcome import BrokenArtifact, Outcome
+from remote_gpu_trainer.verify.registry import detect
 from remote_gpu_trainer.verify.source import Source
 
 # As torch.save writes {"w": tensor of shape (2, 2), "step": 9}, protocol 2.
@@ -27,12 +30,17 @@ def no_torch(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def read(path: Path, state: bytes, data: bytes) -> tuple[str, dict[str, object]]:
-    """The code of the break, or of the first finding, and the facts."""
+    """What is first told of a zip with this pickle and this storage."""
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w") as archive:
         archive.writestr("m/data.pkl", state)
         archive.writestr("m/data/0", data)
-    path.write_bytes(out.getvalue())
+    return first(path, out.getvalue())
+
+
+def first(path: Path, data: bytes) -> tuple[str, dict[str, object]]:
+    """The code of the break, or of the first finding, and the facts."""
+    path.write_bytes(data)
     with path.open("rb") as file:
         try:
             outcome = load(Source(file.fileno()))
@@ -48,11 +56,49 @@ def test_a_plain_checkpoint_is_read_without_running_it(tmp_path: Path) -> None:
     assert facts | {"tensors": 1, "parameters": 4, "dtypes": "F32", "step": 9} == facts
 
 
+MAGIC = pickle.dumps(0x1950A86A20F9469CFC6C, 2)
+
+
+def legacy(path: Path, state: bytes, keys: list[str], *parts: bytes) -> tuple[str, dict[str, object]]:
+    """As ``read``, of a file as torch wrote them before they were zips."""
+    head = MAGIC + pickle.dumps(1001, 2) + pickle.dumps({"little_endian": True}, 2)
+    return first(path, head + state + pickle.dumps(keys, 2) + b"".join(parts))
+
+
+def test_a_legacy_file_is_read_as_well_and_each_lie_about_its_storages_is_named(tmp_path: Path) -> None:
+    four, numbers = (4).to_bytes(8, "little"), np.array([1, np.nan, 2, 3], np.float32).tobytes()
+    code, facts = legacy(tmp_path / "m.pt", STATE, ["0"], four, numbers)
+    assert code == "nan"
+    assert facts | {"tensors": 1, "parameters": 4, "nan_values": 1, "step": 9, "all_zero_share": 0.0} == facts
+    assert facts["non_finite_share"] == 1 / 4
+    assert legacy(tmp_path / "m.pt", STATE, ["0"], four, numbers[:-1])[0] == "truncated"
+    assert legacy(tmp_path / "m.pt", STATE, ["0"], (5).to_bytes(8, "little"), numbers)[0] == "lying-storage"
+    assert legacy(tmp_path / "m.pt", STATE, ["1"], four, numbers)[0] == "lying-storage"
+    assert legacy(tmp_path / "m.pt", STATE, [])[0] == "missing-storage"
+    foreign = STATE.replace(b"torch._utils", b"mine._utils")
+    assert legacy(tmp_path / "m.pt", foreign, ["0"], four, bytes([1] * 16))[0] == "foreign-classes"
+    assert legacy(tmp_path / "m.pt", b"\x80\x02cposix\nsystem\n)R.", [])[0] == "unsafe-pickle"
+
+
+def test_a_legacy_file_is_known_by_its_first_bytes_and_the_tar_before_it_is_no_checkpoint(tmp_path: Path) -> None:
+    found = detect("pytorch_model.bin", MAGIC)
+    assert found is not None and found.name == "pytorch"
+    with tarfile.open(tmp_path / "m.pt", "w") as archive:
+        archive.addfile(tarfile.TarInfo("storages"), io.BytesIO())
+    with (tmp_path / "m.pt").open("rb") as file, pytest.raises(BrokenArtifact) as raised:
+        load(Source(file.fileno()))
+    assert raised.value.code in {"malformed-pickle", "unsafe-pickle"}
+
+
 def test_a_short_storage_and_a_tensor_beyond_its_storage_are_named(tmp_path: Path) -> None:
     assert read(tmp_path / "m.pt", STATE, bytes(12))[0] == "lying-storage"
     assert (
         read(tmp_path / "m.pt", STATE.replace(b"QK\x00K\x02K\x02", b"QK\x01K\x02K\x02"), bytes(16))[0] == "lying-tensor"
     )
+
+
+def test_a_storage_of_a_type_that_is_not_known_is_named_as_that(tmp_path: Path) -> None:
+    assert read(tmp_path / "m.pt", STATE.replace(b"FloatStorage", b"QUInt8Storage"), bytes(16))[0] == "unknown-dtype"
 
 
 def test_nan_in_a_checkpoint_is_counted(tmp_path: Path) -> None:

@@ -218,6 +218,40 @@ def test_expectations_that_hold_raise_the_files_they_speak_of(tmp_path: Path) ->
 @pytest.mark.parametrize(
     "expect",
     [
+        Expectations(counts={"*.safetensors": 1, "**/*.json": 1}),
+        Expectations(files=("*.json", "m.safetensors"), exact_roster=True),
+        Expectations(min_count=2),
+        Expectations(max_age_hours=1.0),
+        Expectations(metric_bounds={"loss": (0.25, 0.25), "deep.acc": (None, None)}),
+        Expectations(same_names_as="m.safetensors"),
+        Expectations(min_level=VerificationLevel.LOADS),
+    ],
+    ids=lambda expect: ", ".join(expect.model_dump(exclude_defaults=True)),
+)
+def test_each_expectation_that_holds_lets_the_report_pass(tmp_path: Path, expect: Expectations) -> None:
+    weights(tmp_path / "m.safetensors")
+    (tmp_path / "result.json").write_text('{"loss": 0.25, "deep": {"acc": 1}}')
+    assert run(tmp_path, expect=expect).passed
+
+
+def test_nothing_is_imported_from_where_the_artifacts_lie(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    canary = tmp_path / "canary"
+    home = tmp_path / "home"
+    home.mkdir()
+    for module in ("torch", "numpy", "PIL", "json", "pyarrow", "sitecustomize"):
+        (home / f"{module}.py").write_text(f"open({str(canary)!r}, 'w')\n")
+    weights(home / "m.safetensors")
+    (home / "m.pt").write_bytes(b"PK\x03\x04")
+    (home / "i.jpg").write_bytes(b"\xff\xd8\xff")
+    monkeypatch.chdir(home)
+    monkeypatch.setenv("PYTHONPATH", str(home))
+    assert proofs(run(home))["m.safetensors"].level is VerificationLevel.LOADS
+    assert not canary.exists()
+
+
+@pytest.mark.parametrize(
+    "expect",
+    [
         Expectations(min_step=51),
         Expectations(finite_metrics=("bad",)),
         Expectations(finite_metrics=("absent",)),
@@ -250,10 +284,16 @@ def test_a_table_and_an_image_load_and_a_flipped_pixel_breaks_the_image(tmp_path
     image = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + pixels + chunk(b"IEND", b"")
     (tmp_path / "good.png").write_bytes(image)
     (tmp_path / "bad.png").write_bytes(image[:45] + bytes([image[45] ^ 1]) + image[46:])
+    crc = image.index(pixels) + len(pixels) - 1
+    (tmp_path / "crc.png").write_bytes(image[:crc] + bytes([image[crc] ^ 1]) + image[crc + 1 :])
     (tmp_path / "m.csv").write_text("step,loss\n1,0.5\n2,nan\n")
+    (tmp_path / "ragged.csv").write_text("step,loss\n1\n2,0.5,9\n3,0.5")
     found = proofs(run(tmp_path))
     assert found["good.png"].level is VerificationLevel.LOADS
-    assert (found["bad.png"].level, codes(found["bad.png"])) == (VerificationLevel.DIGEST, {"corrupt"})
+    for name in ("bad.png", "crc.png"):
+        assert (found[name].level, codes(found[name])) == (VerificationLevel.DIGEST, {"corrupt"})
+    assert codes(found["ragged.csv"]) == {"ragged", "no-final-newline"}
+    assert "2 of 3 rows" in str(found["ragged.csv"].findings)
     assert found["m.csv"].facts["step"] == 2
     assert codes(found["m.csv"]) == {"non-finite"}
 

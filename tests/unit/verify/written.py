@@ -73,6 +73,12 @@ def onnx(*weights: bytes, nodes: Sequence[bytes] = ()) -> bytes:
     return number(1, 9) + body(8, number(2, 21)) + body(7, body(2, "graph") + graph)
 
 
+def external() -> bytes:
+    """An ONNX model whose only weight lies in another file."""
+    place = body(13, body(1, "location") + body(2, "weights.data")) + number(14, 1)
+    return onnx(weight("a", [8]) + place)
+
+
 def constant(inner: bytes, field: int = 5) -> bytes:
     """A node with one attribute: a tensor (5) or a graph (6)."""
     return body(4, "Constant") + body(5, body(1, "value") + body(field, inner))

@@ -12,7 +12,7 @@ from pathlib import Path
 from remote_gpu_trainer.emulator.box import lent
 from remote_gpu_trainer.emulator.box.disk import SYSTEM_LINKS, Disk
 from remote_gpu_trainer.emulator.box.lent.paths import OWN, PathMap
-from remote_gpu_trainer.emulator.box.spec import BoxError, Isolation
+from remote_gpu_trainer.emulator.box.spec import BoxError, Isolation, Network
 
 LENT_AT = "/opt/box"
 """Where a box with a mount namespace finds what the host lends it."""
@@ -43,6 +43,7 @@ class Walls:
     prefix: list[str] = field(default_factory=list[str])
     paths: PathMap | None = None
     own_pids: bool = False
+    own_network: bool = False
 
     @property
     def base(self) -> str:
@@ -77,11 +78,15 @@ def python_path() -> str:
     return ":".join(dict.fromkeys(folder for folder in folders if Path(folder, "python3").exists()))
 
 
-def choose(wanted: Isolation, disk: Disk, hostname: str) -> Walls:
+def choose(wanted: Isolation, disk: Disk, hostname: str, network: Network = "shared") -> Walls:
     """The kind of isolation that is wanted, or with "auto" the strongest that works here.
 
-    Raises BoxError when a kind that was named does not work.
+    Raises BoxError when a kind that was named does not work, or a network of its own cannot be had.
     """
+    if network == "own":
+        if why := _why_no_network(wanted):
+            raise BoxError(f"no network of its own: {why}. The box was not started.")
+        return _bubblewrap(disk, hostname, network)
     if wanted == "none":
         return _plain(disk, "as asked")
     reasons: list[str] = []
@@ -99,8 +104,16 @@ def choose(wanted: Isolation, disk: Disk, hostname: str) -> Walls:
     return _plain(disk, f"because {'; '.join(reasons)}")
 
 
-def prospect(wanted: str) -> str:
+def _why_no_network(wanted: str) -> str:
+    return why_no_bubblewrap() if wanted in ("auto", "bubblewrap") else f"only bubblewrap gives one, not {wanted}"
+
+
+def prospect(wanted: str, network: str = "shared") -> str:
     """How boxes will be kept apart, in one sentence; what is in force for one box is told by the box itself."""
+    if network == "own":
+        if why := _why_no_network(wanted):
+            return f"no box can start, for none can have a network of its own: {why}"
+        return "bubblewrap: own mount, process, IPC, host and network name space; no way out"
     if wanted == "none":
         return "none (as asked): plain folders, processes of the same user and host"
     if not (first := why_no_bubblewrap()):
@@ -123,21 +136,24 @@ def _system() -> list[str]:
     return [f"/{name}" for name in names if Path("/", name).is_dir() and not Path("/", name).is_symlink()]
 
 
-def _text(how: str) -> str:
+def _text(how: str, network: str = "the network is shared") -> str:
     user = "root" if os.geteuid() == 0 else "a user name space"
     return (
-        f"{how} ({user}): own mount, process, IPC and host name space; the network is shared; "
+        f"{how} ({user}): own mount, process, IPC and host name space; {network}; "
         "disk size by measuring: SFTP says ENOSPC, processes get EFBIG"
     )
 
 
-def _bubblewrap(disk: Disk, hostname: str) -> Walls:
+def _bubblewrap(disk: Disk, hostname: str, network: Network = "shared") -> Walls:
     prefix = [*_bubblewrap_base(disk.root), "--hostname", hostname, "--as-pid-1"]
     for source, place in _shown(disk):
         prefix += ["--ro-bind", source, place]
     for folder, place in disk.mounts:
         prefix += ["--bind", str(folder), place]
-    return Walls(_text("bubblewrap"), LENT_AT, [*prefix, "--chdir", "/"], own_pids=True)
+    if network == "shared":
+        return Walls(_text("bubblewrap"), LENT_AT, [*prefix, "--chdir", "/"], own_pids=True)
+    text = _text("bubblewrap", "its own network, with no way out")
+    return Walls(text, LENT_AT, [*prefix, "--unshare-net", "--chdir", "/"], own_pids=True, own_network=True)
 
 
 def _unshare(disk: Disk, hostname: str) -> Walls:

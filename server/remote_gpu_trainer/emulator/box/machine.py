@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import socket
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -56,7 +57,7 @@ class Box:
         self._disk.create()
         self._keys.ensure(self._disk.root)
         self._disk.write_onstart(self.spec.onstart)
-        walls = isolation.choose(self.spec.isolation, self._disk, self.spec.hostname)
+        walls = isolation.choose(self.spec.isolation, self._disk, self.spec.hostname, self.spec.network)
         self._isolation = walls.text
         if walls.paths is not None:
             self._disk.link_mounts()
@@ -84,6 +85,8 @@ class Box:
     def _server_for(self, running: Running) -> Callable[[WireSocket], None]:
         if self.spec.ssh == "paramiko":
             return ParamikoServer(running, self._keys)
+        if running.walls.own_network:
+            raise BoxError("sshd stands outside the box's own network. The box was not started; paramiko works.")
         if missing := openssh.missing(running.walls):
             raise BoxError(f"no OpenSSH server here: {missing}. The box was not started; the flavour paramiko works.")
         return openssh.OpensshServer(running, self._keys)
@@ -229,6 +232,13 @@ class Box:
     def run_command(self, argv: list[str]) -> str:
         """``ls``, ``rm`` or ``du`` on the disk, running or not; what it printed. Raises BoxError for other commands."""
         return self._disk.run(argv)
+
+    def dial(self, port: int) -> socket.socket:
+        """A connection to what listens inside on an internal port. Raises OSError."""
+        running = self._running
+        if running is None:
+            raise ConnectionRefusedError(f"box {self.spec.instance_id} is down")
+        return running.dial(port)
 
     @property
     def root(self) -> Path:

@@ -1,15 +1,18 @@
 """A box that is up, as its SSH server sees it."""
 
+import errno
 import os
+import socket
 import threading
 from dataclasses import dataclass, field
 
 from remote_gpu_trainer.emulator.box.disk import Disk
 from remote_gpu_trainer.emulator.box.isolation import SYSTEM_PATH, Walls, python_path
 from remote_gpu_trainer.emulator.box.processes import Process, Processes
-from remote_gpu_trainer.emulator.box.spec import BoxSpec
-from remote_gpu_trainer.emulator.box.wire import Wire
+from remote_gpu_trainer.emulator.box.spec import BoxError, BoxSpec
+from remote_gpu_trainer.emulator.box.wire import LOOPBACK, Wire
 
+CONNECT_MOST_S = 5.0
 SHELLS = ("/bin/bash", "/bin/sh")
 
 
@@ -44,6 +47,15 @@ class Running:
             terminal=terminal,
             file_size=self.disk.file_size_limit(),
         )
+
+    def dial(self, port: int) -> socket.socket:
+        """A connection to what listens inside on a port. Raises OSError."""
+        if self.walls.own_network:
+            try:
+                return self.processes.dial(port)
+            except BoxError as down:
+                raise OSError(errno.ECONNREFUSED, str(down)) from None
+        return socket.create_connection((LOOPBACK, port), CONNECT_MOST_S)
 
     def open_root(self) -> int:
         """A new descriptor of the box's ``/``, as its own processes see it where they have a mount namespace."""

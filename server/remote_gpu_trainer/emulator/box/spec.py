@@ -6,6 +6,7 @@ from typing import Literal
 
 Isolation = Literal["auto", "bubblewrap", "unshare", "none"]
 SshFlavour = Literal["paramiko", "openssh"]
+Network = Literal["shared", "own"]
 
 
 @dataclass(frozen=True)
@@ -16,7 +17,8 @@ class BoxSpec:
     ``disk_bytes`` is the size of its disk, ``gpu_ram_mib`` the memory of each GPU, ``env`` the container's environment,
     and ``onstart`` the script that runs at every start. ``isolation`` "auto" takes the first that works here of
     bubblewrap, unshare and none. ``mounts`` are real folders that outlive the box and the places in it where they lie;
-    what is in them does not count as the box's disk.
+    what is in them does not count as the box's disk. ``network`` "own" gives it ports that nobody outside can dial, and
+    no way out.
     """
 
     instance_id: int
@@ -33,6 +35,7 @@ class BoxSpec:
     isolation: Isolation = "auto"
     ssh: SshFlavour = "paramiko"
     mounts: tuple[tuple[Path, str], ...] = ()
+    network: Network = "shared"
 
 
 @dataclass

@@ -27,7 +27,6 @@ from remote_gpu_trainer.emulator.box.wire import WireSocket
 
 WINDOW, PACKET = 64 << 20, 1 << 20
 AUTH_MOST_S = 60.0
-CONNECT_MOST_S = 5.0
 ENV_NAME = re.compile(r"(?!LD_|DYLD_|RGT_|PATH$)[A-Za-z_][A-Za-z0-9_]{0,63}")
 LOCAL = frozenset({"localhost", "127.0.0.1", "::1"})
 
@@ -85,7 +84,7 @@ class BoxServer(paramiko.ServerInterface):
         if host not in LOCAL:
             return OPEN_FAILED_ADMINISTRATIVELY_PROHIBITED
         try:
-            self._forwards[chanid] = socket.create_connection(("127.0.0.1", port), CONNECT_MOST_S)
+            self._forwards[chanid] = self._running.dial(port)
         except OSError:
             return OPEN_FAILED_CONNECT_FAILED
         return OPEN_SUCCEEDED

@@ -3,6 +3,7 @@
 import contextlib
 import importlib
 import stat
+import struct
 import unicodedata
 import zipfile
 import zlib
@@ -23,6 +24,8 @@ ZSTD_WINDOW = 128 << 20
 ZSTD_PIECE = 2 << 10
 """Packed bytes at a time: four of them may stand for 128 KiB, so these for 64 MiB."""
 PIECE = 1 << 20
+_END, _END64, _LOCATOR = struct.Struct("<4s4H2LH"), struct.Struct("<4sQ2H2L4Q"), struct.Struct("<4sLQL")
+"""The records at the end of a zip, and of a large one. Source: PKWARE's APPNOTE, 4.3.14 to 4.3.16."""
 PACKING_ERRORS: set[type[Exception]] = set()
 """What the packings beyond zlib raise; none before their modules are imported."""
 UNPACKING = (zlib.error, EOFError, OSError)
@@ -74,7 +77,7 @@ def unsafe_name(name: str) -> bool:
 
 
 def open_zip(stream: IO[bytes], size: int) -> zipfile.ZipFile:
-    """A zip whose directory was judged: names, doubles, overlaps, encryption, claimed sizes.
+    """A zip whose directory was judged: its place, names, doubles, overlaps, encryption, claimed sizes.
 
     Raises:
         BrokenArtifact: anything of that.
@@ -84,6 +87,10 @@ def open_zip(stream: IO[bytes], size: int) -> zipfile.ZipFile:
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, EOFError, UnicodeDecodeError) as error:
         raise BrokenArtifact("corrupt", f"it is not a whole zip: {str(error)[:120]}") from error
     infos = archive.infolist()
+    if not _directory_in_place(stream, size, archive):
+        raise BrokenArtifact(
+            "two-directories", "its end names another place for the list of members than where it lies"
+        )
     if len(infos) > MEMBERS_MOST:
         raise BrokenArtifact("too-many-members", f"{len(infos)} members, and {MEMBERS_MOST} are allowed")
     seen: set[str] = set()
@@ -102,6 +109,29 @@ def open_zip(stream: IO[bytes], size: int) -> zipfile.ZipFile:
     if reached > size:
         raise BrokenArtifact("truncated", f"members reach to byte {reached} of {size}")
     return archive
+
+
+def _directory_in_place(stream: IO[bytes], size: int, archive: zipfile.ZipFile) -> bool:
+    """Whether the directory ends where the end record begins, and begins where that record says.
+
+    Python looks for it before the end record, other readers where the record says: a file in which these are two
+    places holds one archive for us and another one for them.
+    """
+    end = size - _END.size - len(archive.comment)
+    signature, *_, length, begin, _ = _END.unpack(_at(stream, end, _END.size))
+    locator = _at(stream, end - _LOCATOR.size, _LOCATOR.size) if end >= _LOCATOR.size else b""
+    if locator.startswith(b"PK\x06\x07"):
+        record = end - _LOCATOR.size - _END64.size
+        body = _at(stream, record, _END64.size) if record >= 0 else b""
+        if _LOCATOR.unpack(locator)[2] != record or not body.startswith(b"PK\x06\x06"):
+            return False
+        end, (*_, length, begin) = record, _END64.unpack(body)
+    return signature == b"PK\x05\x06" and begin == archive.start_dir and begin + length == end
+
+
+def _at(stream: IO[bytes], offset: int, length: int) -> bytes:
+    stream.seek(offset)
+    return stream.read(length)
 
 
 def load_zip(source: Source) -> Outcome:

@@ -101,7 +101,9 @@ async def test_at_level_console_the_person_destroys_and_the_server_closes_the_bo
         text = await stage.refused("destroy", target=run)
         assert f"destroys instance {instance_id} in the platform's own console" in text
         assert (await asked(stage, run)).id == request.id
-        stage.market.destroy(instance_id)  # the person, in the console
+        stage.market.do("/quirks", reappears=False)  # one look too early would ask again
+        answer = stage.market.destroy(instance_id)  # the person, in the console
+        assert answer.is_success and not stage.there(instance_id), answer.text
 
         done = await stage.call("destroy", target=run)
 

@@ -5,9 +5,10 @@ one, as the subreaper to which every orphan of the box returns, so that none can
 
 The host speaks JSON lines over a Unix socket, with file descriptors beside them, in order:
 ``{"op":"spawn","id","argv","env","cwd","pty":[rows,cols]|null,"fsize"}`` with stdin, stdout, stderr (none for a pty),
-``{"op":"signal","id","signal"}``, ``{"op":"fsize","bytes"}``, ``{"op":"size","id","rows","cols"}``.
+``{"op":"signal","id","signal"}``, ``{"op":"fsize","bytes"}``, ``{"op":"size","id","rows","cols"}``,
+``{"op":"dial","id","port"}``.
 Answers: ``{"op":"ready"}`` with a descriptor of ``/``, ``{"op":"started","id","pid","error"}`` (with the pty's master),
-``{"op":"exit","id","status","signal"}``.
+``{"op":"exit","id","status","signal"}``, ``{"op":"dialled","id","error"}`` (with the connection, unless it failed).
 """
 
 import array
@@ -33,6 +34,7 @@ SUBREAPER = sys.platform == "linux"
 """Whether orphans come back to the first process; elsewhere the groups of what was started are remembered."""
 KILL_ROUNDS = 200
 FDS_MOST = 16
+DIAL_MOST_S = 1.0
 
 
 def parents() -> dict[int, int]:
@@ -179,6 +181,8 @@ class First:
         job = order.get("id", 0)
         if order["op"] == "spawn":
             self.spawn(order)
+        elif order["op"] == "dial":
+            self.dial(job, order["port"])
         elif order["op"] == "signal":
             for pid in [pid for pid, known in self.jobs.items() if known == job]:
                 with contextlib.suppress(OSError):
@@ -191,6 +195,18 @@ class First:
                 with contextlib.suppress(OSError, ValueError):
                     hard = resource.prlimit(pid, resource.RLIMIT_FSIZE)[1]
                     resource.prlimit(pid, resource.RLIMIT_FSIZE, (order["bytes"], hard))
+
+    def dial(self, job: int, port: int) -> None:
+        """Connect to what listens in the box's own network, and hand the connection over."""
+        line = socket.socket()
+        line.settimeout(DIAL_MOST_S)  # on loopback it is refused or taken at once, unless its queue is full
+        with line:
+            try:
+                line.connect(("127.0.0.1", port))
+            except OSError as problem:
+                self.tell(op="dialled", id=job, error=problem.errno or errno.ETIMEDOUT)
+            else:
+                self.tell([line.fileno()], op="dialled", id=job, error=0)
 
     def spawn(self, order: dict[str, Any]) -> None:
         """Start one process in a session of its own."""
