@@ -18,7 +18,7 @@ from remote_gpu_trainer.transfer.chunks import ChunkMap
 from remote_gpu_trainer.transfer.crew import both
 from remote_gpu_trainer.transfer.cue import Cue
 from remote_gpu_trainer.transfer.fetch import BROKEN, FAR_S, Fetch, Line, far_sender
-from remote_gpu_trainer.transfer.landing import Landing
+from remote_gpu_trainer.transfer.landing import Landing, full_or_other
 from remote_gpu_trainer.transfer.leftovers import DATA_DISK, left_behind
 from remote_gpu_trainer.transfer.limits import CopyLimits, ProgressSink, egress
 from remote_gpu_trainer.transfer.manifests import read_roster
@@ -206,10 +206,13 @@ async def _one_more(line: Line, senders: Standby) -> None:
 
 def _recall(tasks: list[FileTask], landing: Landing, chunks: ChunkMap, shelf: Shelf) -> None:
     """Take over what an earlier call left; a file of which only the name was missing gets it."""
-    for task in tasks:
-        recall(task, landing, chunks)
-        if task.open and task.entry.size and not task.missing():
-            shelf.finish(task)
+    try:
+        for task in tasks:
+            recall(task, landing, chunks)
+            if task.open and task.entry.size and not task.missing():
+                shelf.finish(task)
+    except OSError as bad:
+        raise full_or_other(bad, landing.path) from bad
 
 
 def _demand_listed(roots: Sequence[str], roster: Roster) -> None:

@@ -4,14 +4,17 @@ It fetches only files that its own list named and that our rules let pass, into 
 compared with the far side by rsync's checksums, hashed here, and only then get their names.
 """
 
+import contextlib
 import os
 import re
 import shlex
+import signal
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import anyio
+import anyio.abc
 
 from remote_gpu_trainer.domain.artifacts import EntryKind, Manifest, ManifestEntry, SkippedEntry
 from remote_gpu_trainer.domain.units import show_bytes
@@ -33,7 +36,10 @@ LEAST_PROTOCOL = 32
 SERVER = "rsync --server --daemon ."
 GREETING = re.compile(rb"@RSYNCD: (\d+)\.\d+")
 HELLO_S = 60.0
+VERSION_S = 15.0
 LIST_S = 600.0
+GRACE_S = 3.0
+"""For an rsync that was told to end, to keep what it has of a file."""
 MOST_LINE = 16 << 10
 NOTHING = "Nothing was copied, and the machine is as it was."
 NEXT = "call resume_run to get at the disk by SSH; the rescue of a stopped disk is reported to fail at times"
@@ -70,6 +76,10 @@ class Door:
 async def demand_versions(door: Door) -> str:
     """See that neither side's rsync is an old one. Returns what was seen, in words.
 
+    What guards this computer is its own rsync, whose version is known. A daemon's greeting tells no more than the
+    protocol, and a machine that serves nothing but its daemon does not tell its version at all: that is said, not
+    refused, since an old one there endangers only its host.
+
     Raises:
         RouteRefused: one is, or its version cannot be seen.
         HostKeyChanged: the machine's own SSH shows another key than before.
@@ -96,7 +106,17 @@ async def demand_versions(door: Door) -> str:
             next_step=NEXT,
             effect=NOTHING,
         )
-    return f"rsync {here} here; protocol {int(greeting[1])} there, which came with 3.4.0 and tells no more"
+    there = await _version([*door.ssh, "-l", door.user, "--", door.host, "rsync --version"], VERSION_S)
+    if there is not None and there < LEAST:
+        raise RouteRefused(
+            f"rsync on the machine is {'.'.join(map(str, there))}, and 3.5.0 is asked for (here: {here})",
+            next_step=NEXT,
+            effect=NOTHING,
+        )
+    said = f"rsync {here} here; protocol {int(greeting[1])} there"
+    if there is None:
+        return f"{said}, which came with 3.4.0; the machine does not tell its version"
+    return f"{said}, {'.'.join(map(str, there))} by its own word"
 
 
 async def list_roots(
@@ -211,17 +231,26 @@ def _demand_ssh(status: int, said: str, door: Door) -> None:
 
 async def _local_version() -> tuple[int, int, int]:
     try:
-        _, out, _ = await run(["rsync", "--version"], b"", HELLO_S)
+        seen = await _version(["rsync", "--version"], HELLO_S)
     except OSError as bad:
         raise RouteRefused(
             "rsync is not installed on this computer, and only it reaches the disk of a machine that does not run",
             next_step="install rsync 3.5.0 or newer, or call resume_run and copy by SSH",
             effect=NOTHING,
         ) from bad
-    seen = re.search(rb"version v?(\d+)\.(\d+)\.(\d+)", out)
     if seen is None:
         raise RouteRefused("rsync on this computer does not say its version", effect=NOTHING)
-    return int(seen[1]), int(seen[2]), int(seen[3])
+    return seen
+
+
+async def _version(words: Sequence[str], timeout_s: float) -> tuple[int, int, int] | None:
+    """What a command says that its rsync is; None when it does not answer with a version."""
+    try:
+        _, out, _ = await run(words, b"", timeout_s, most=MOST_LINE)
+    except (ConnectionCut, LimitExceeded):
+        return None
+    seen = re.search(rb"rsync +version v?(\d+)\.(\d+)\.(\d+)", out)
+    return None if seen is None else (int(seen[1]), int(seen[2]), int(seen[3]))
 
 
 async def run(
@@ -272,14 +301,27 @@ async def run(
         raise ConnectionCut(f"{words[0]} did not end within {timeout_s:g} s") from late
     finally:
         with anyio.CancelScope(shield=True):
-            if process.returncode is None:
-                process.kill()
-            await process.aclose()
+            await _end(process)
     if failed is not None:
         raise failed
     if len(kept) > most:
         raise LimitExceeded(f"the machine's list is longer than {show_bytes(most)}", effect=NOTHING)
     return status, bytes(kept), errors.decode("utf-8", "replace")
+
+
+async def _end(process: anyio.abc.Process) -> None:
+    """Leave nothing of it running: rsync is several processes and an ssh, all of one group."""
+    if process.returncode is None:
+        _signal(process, signal.SIGTERM)  # at which rsync keeps a half file for the next call
+        with anyio.move_on_after(GRACE_S):
+            await process.wait()
+    _signal(process, signal.SIGKILL)
+    await process.aclose()
+
+
+def _signal(process: anyio.abc.Process, number: int) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, number)
 
 
 def _refusal(told: Callable[[bytes], None] | None, data: bytes) -> RgtError | None:

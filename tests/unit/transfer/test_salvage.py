@@ -1,5 +1,6 @@
 """Reading the disk of a machine that does not run, over a real rsync daemon in real SSH."""
 
+import contextlib
 import hashlib
 import os
 import shutil
@@ -8,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 
 from remote_gpu_trainer.domain.artifacts import CopyReceipt, Route
@@ -25,6 +27,7 @@ from remote_gpu_trainer.errors import (
 )
 from remote_gpu_trainer.ssh import ParamikoConnector
 from remote_gpu_trainer.transfer import CopyLimits, recheck_local
+from remote_gpu_trainer.transfer.limits import Progress
 from remote_gpu_trainer.transfer.rescue import LEAST, Door, demand_versions
 from remote_gpu_trainer.transfer.salvage import salvage
 from tests.unit.transfer.conftest import LEASE, LIMITS, RealClock
@@ -173,6 +176,28 @@ async def test_an_old_or_silent_rsync_over_there_is_refused(tmp_path: Path, gree
         await demand_versions(door)
 
 
+@pytest.mark.parametrize(
+    ("answer", "outcome"),
+    [
+        ("rsync  version 3.4.1  protocol version 32", None),
+        ("rsync  version v3.5.2  protocol version 32", "protocol 32 there, 3.5.2 by its own word"),
+        ("This account serves rsync alone.", "the machine does not tell its version"),
+    ],
+)
+async def test_a_machine_that_says_its_version_is_taken_at_its_word(
+    tmp_path: Path, answer: str, outcome: str | None
+) -> None:
+    fake = tmp_path / "ssh"
+    greeting = "read hello; echo '@RSYNCD: 32.0 md5 md4'"
+    fake.write_text(f"#!/bin/sh\ncase \"$*\" in *--version) echo '{answer}';; *) {greeting};; esac\n")
+    door = Door(ssh=("sh", str(fake)), user="u", host="h", module="7")
+    if outcome is not None:
+        assert outcome in await demand_versions(door)
+        return
+    with pytest.raises(RouteRefused, match=r"on the machine is 3\.4\.1.*Nothing was copied"):
+        await demand_versions(door)
+
+
 async def test_the_version_that_is_asked_for_is_the_one_that_this_system_ships(machine: Machine) -> None:
     assert LEAST == (3, 5, 0)
     assert "here; protocol" in await demand_versions(machine.door())
@@ -251,3 +276,39 @@ async def test_a_file_of_the_same_size_and_second_with_other_bytes_is_fetched_ag
     second = await machine.salvage(tmp_path / "home")
     assert tree(tmp_path / "home") == {"f": b"two", "g": b"one"}
     assert (first.compared, second.compared) == (2, 2)
+
+
+async def test_a_cancelled_rescue_leaves_no_process_and_goes_on_from_what_it_had(
+    machine: Machine, tmp_path: Path, shadowed: Callable[[str], None]
+) -> None:
+    content, home = os.urandom(12 << 20), tmp_path / "home"
+    (machine.out / "big").write_bytes(content)
+    shadowed(f'case "$*" in *--partial*) exec {RSYNC} --bwlimit=4000 "$@";; *) exec {RSYNC} "$@";; esac')
+    seen: list[int] = []
+
+    def told(progress: Progress) -> None:
+        seen.append(progress.bytes_done)
+        if progress.bytes_done > 2 << 20:
+            scope.cancel()
+
+    with anyio.CancelScope() as scope:
+        await machine.salvage(home, progress=told)
+    assert scope.cancelled_caught
+    assert not [line for line in processes() if str(home) in line or f"-p {machine.served.port}" in line]
+    assert tree(home) == {}
+    begun = home / ".rgt-partial" / "rescue" / "workspace" / "out" / "big"
+    assert begun.stat().st_size >= 1 << 20
+
+    (tmp_path / "bin" / "rsync").unlink()
+    receipt = await machine.salvage(home)
+    assert receipt.bytes_transferred < len(content) - (1 << 20)
+    assert tree(home) == {"big": content}
+
+
+def processes() -> list[str]:
+    """Command lines of everything that runs here, but of what only waits to be reaped."""
+    lines: list[str] = []
+    for place in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            lines.append(place.read_bytes().replace(b"\0", b" ").decode("utf-8", "replace"))
+    return lines
