@@ -33,6 +33,7 @@ async def cut_short(stage: Stage, name: str) -> tuple[str, int, bytes]:
             await anyio.sleep(0.01)
         stage.market.do(f"/instances/{instance_id}/preempt", over_usd=0.05, for_s=1e6)
 
+    told = ""
     async with anyio.create_task_group() as group:
         group.start_soon(take_away)
         told = await stage.refused("copy_out", target=run)
