@@ -162,6 +162,19 @@ async def test_a_token_for_another_run_is_refused(proven: Proven) -> None:
     proven.forget(approval)
 
 
+async def test_after_a_yes_the_model_is_told_that_the_person_holds_the_token(proven: Proven) -> None:
+    approval = await proven.plan()
+    proven.approve(approval)
+
+    told = await proven.stage.refused("destroy", target=proven.run)
+
+    assert "has agreed to this plan already" in told
+    assert f"approval_id={approval}" in told
+    assert "rgt approve" not in told
+    assert proven.stage.there(proven.instance_id)
+    proven.forget(approval)
+
+
 async def test_a_used_token_is_refused(proven: Proven) -> None:
     stage = proven.stage
     copy = await stage.call("copy_out", target=proven.run)
