@@ -117,6 +117,34 @@ async def test_at_level_console_the_person_destroys_and_the_server_closes_the_bo
         assert not [one for one in opened if one.data.get("action") == "destroy"]
 
 
+async def test_at_level_console_the_persons_command_watches_and_closes_the_books(tmp_path: Path) -> None:
+    policy = 'approval_level = "console"\n'
+    async with on_stage(tmp_path, policy=policy) as stage:
+        stage.market.do("/quirks", reappears=False)
+        run, instance_id, _ = await stage.proven("watched")
+        request = await asked(stage, run)
+        env = environment(tmp_path, stage.market, policy)
+        sat: list[Sitting] = []
+
+        async def sitting() -> None:
+            lines = [("> ", run)]
+            sat.append(await anyio.to_thread.run_sync(lambda: sit(env, ("approve", request.id), lines)))
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(sitting)
+            for _ in range(300):
+                known = stage.services.approvals.get(request.id)
+                if known is not None and known.state is ApprovalState.APPROVED:
+                    break
+                await anyio.sleep(0.05)
+            assert stage.there(instance_id), "the command destroys nothing"
+            assert stage.market.destroy(instance_id).is_success  # the person, in the console
+
+        assert sat[0].status == 0, sat
+        assert "Nothing here destroys" in sat[0].screen and "its meter is off" in sat[0].screen
+        assert (await stage.call("poll_status", target=run))["runs"][0]["phase"] == "closed"
+
+
 def test_the_strictest_level_that_fits_holds_and_an_unknown_price_counts_as_high() -> None:
     policy = Policy(
         approval_level=AssuranceLevel.PERSON,

@@ -87,7 +87,10 @@ async def test_a_lost_answer_is_settled_by_two_absences_and_never_sent_again(
     [
         ("GET /api/v1/instances*", {"kind": "auth"}),
         ("GET /api/v0/users/current*", {"kind": "auth"}),
+        ("GET /api/v1/instances*", {"kind": "error", "status": 401}),
+        ("GET /api/v0/users/current*", {"kind": "error", "status": 401}),
         ("GET /api/v1/instances*", {"kind": "error", "status": 503}),
+        ("GET /api/v1/instances*", {"kind": "lost-request"}),
         ("GET /api/v1/instances*", {"kind": "garbage"}),
         ("GET /api/v1/instances*", {"kind": "truncate"}),
     ],
@@ -113,3 +116,31 @@ async def unreadable(stage: Stage) -> tuple[str, int]:
     run, instance_id, _ = await stage.proven("unread")
     await crashed_after_spending(stage, run)
     return run, instance_id
+
+
+async def test_a_second_factor_session_that_expired_is_never_taken_for_gone(
+    stage: Stage, unreadable: tuple[str, int]
+) -> None:
+    run, instance_id = unreadable
+    stage.market.do("/account", tfa=True)
+    try:
+        async with later(stage, hours=3) as server:
+            refusal = await server.refused("destroy", target=run)
+    finally:
+        stage.market.do("/account", tfa=False)
+    assert "gone" not in refusal and stage.there(instance_id)
+    assert find_run(stage.services.journal, run).phase is RunPhase.DESTROYING, refusal
+
+
+async def test_a_clock_that_was_moved_back_over_a_restart_gives_an_expired_consent_no_second_life(
+    stage: Stage,
+) -> None:
+    run, instance_id, _ = await stage.proven("clock")
+    await crashed_after_spending(stage, run)
+    async with later(stage, minutes=20) as server:
+        server.services.journal.record("heard-of", find_run(server.services.journal, run).lease.id, {})
+
+    refusal = await stage.refused("destroy", target=run)
+
+    assert "the consent has expired" in refusal and "The instance was not destroyed" in refusal
+    assert stage.there(instance_id)
