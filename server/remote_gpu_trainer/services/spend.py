@@ -3,7 +3,7 @@
 from datetime import datetime, timedelta
 
 from remote_gpu_trainer.domain.ids import InstanceId, LeaseId
-from remote_gpu_trainer.domain.instances import Instance, InstancePhase, Inventory, Volume
+from remote_gpu_trainer.domain.instances import Charge, Instance, InstancePhase, Inventory, Volume
 from remote_gpu_trainer.domain.policy import Policy
 from remote_gpu_trainer.domain.runs import HELD_PHASES, LeaseRecord
 from remote_gpu_trainer.domain.units import Usd, UsdPerHour
@@ -74,19 +74,28 @@ class SpendService:
         runway = account.credit / total if total > 0 else None
         midnight = (now - timedelta(hours=24)).replace(hour=0, minute=0, second=0, microsecond=0)
         due = [self._reminding.for_run(one, rows[one.instance_id]) for one in held if one.instance_id in rows]
+        charges = await self._charges(midnight)
         return SpendReport(
             at=now,
             credit_usd=account.credit,
             burn_usd_per_hour=total,
             burn_complete=inventory.complete and volumes is not None and None not in prices,
             runway_hours=runway,
-            runs=tuple(self._cost(one, rows.get(one.instance_id), now) for one in records),
+            runs=tuple(
+                self._cost(one, rows.get(one.instance_id), now).model_copy(
+                    update={
+                        "billed_usd": _billed(charges, one.instance_id),
+                        "counted_usd": self._ledger.spent(one.lease.id, since=midnight),
+                    }
+                )
+                for one in records
+            ),
             stopped_but_billing=_at_rest(held, inventory),
             volumes=volumes or (),
             orphans=self._reconciler.orphans(inventory),
             spent_today_usd=today,
             left_today_usd=Usd(max(self._policy.max_usd_per_day - today, 0.0)),
-            platform_charges_usd=await self._charges(midnight),
+            platform_charges_usd=None if charges is None else Usd(sum(one.amount for one in charges)),
             compared_since=midnight,
             journal_estimate_usd=Usd(sum(self._ledger.spent(one.lease.id, since=midnight) for one in records)),
             reminders=(*self._reminding.for_credit(account.credit, runway), *(text for one in due for text in one)),
@@ -121,11 +130,17 @@ class SpendService:
         except MarketError:
             return None
 
-    async def _charges(self, since: datetime) -> Usd | None:
+    async def _charges(self, since: datetime) -> list[Charge] | None:
         try:
-            return Usd(sum(one.amount for one in await self._market.charges(since)))
+            return await self._market.charges(since)
         except MarketError:
             return None
+
+
+def _billed(charges: list[Charge] | None, instance_id: InstanceId | None) -> Usd | None:
+    """What the platform has billed for one instance; no line is unknown, since its bill lags."""
+    lines = [one.amount for one in charges or () if instance_id is not None and one.instance_id == instance_id]
+    return Usd(sum(lines)) if lines else None
 
 
 def _at_rest(held: list[LeaseRecord], inventory: Inventory) -> tuple[LeaseId, ...]:

@@ -94,6 +94,10 @@ class RunCost(Value):
     work_at_risk_minutes: float | None
     """Minutes of running since the last copy that was proven off the box; None when nothing runs."""
     work_at_risk_usd: Usd | None
+    billed_usd: Usd | None = None
+    """By the platform since ``SpendReport.compared_since``; None where its bill has no line of it or cannot be read."""
+    counted_usd: Usd = Usd(0)
+    """By the journal in the same time."""
 
 
 class Orphan(Value):

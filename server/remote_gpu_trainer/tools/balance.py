@@ -7,7 +7,8 @@ from remote_gpu_trainer.tools.answers import Answer, Warned, warned
 
 
 class Cost(Answer):
-    """One run's money. ``work_at_risk``: running since the last copy that was proven off the machine."""
+    """One run's money. ``work_at_risk``: running since the last copy that was proven off the machine. ``billed`` by the
+    platform and ``counted`` by the journal in the time that ``comparison`` names."""
 
     run: str
     instance_id: int | None
@@ -16,6 +17,8 @@ class Cost(Answer):
     usd_per_hour_now: float | None
     work_at_risk_minutes: float | None
     work_at_risk_usd: float | None
+    billed_usd: float | None
+    counted_usd: float
 
 
 class Spend(Answer):
@@ -59,6 +62,8 @@ def spend(report: SpendReport) -> Spend:
                 usd_per_hour_now=one.usd_per_hour_now,
                 work_at_risk_minutes=one.work_at_risk_minutes,
                 work_at_risk_usd=one.work_at_risk_usd,
+                billed_usd=None if one.billed_usd is None else round(one.billed_usd, 6),
+                counted_usd=round(one.counted_usd, 6),
             )
             for one in report.runs
         ],

@@ -57,3 +57,23 @@ async def test_the_price_that_is_shown_is_what_the_market_burns(stage: Stage) ->
     # The market's clock runs SPEED times as fast as the journal's: compare the rates, not the sums.
     held = stage.market.look(f"/instances/{instance_id}")
     assert row["usd_per_hour_now"] == pytest.approx(held["burn_usd_per_hour"], rel=0.02)
+
+
+async def test_the_bill_of_each_run_stands_beside_what_was_counted_for_it_and_no_line_is_no_zero(stage: Stage) -> None:
+    billed, instance_id = await stage.rent("has-a-bill")
+    stage.market.do("/clock", advance_s=3600)
+    fresh, _ = await stage.rent("none-yet")
+
+    money = await stage.call("spend")
+
+    rows = {row["run"]: row for row in money["runs"]}
+    # The market's hour is no hour of the journal's: the bill is the market's own figure.
+    assert rows[billed]["billed_usd"] == pytest.approx(stage.market.cost(instance_id)["total_usd"], rel=0.1)
+    assert rows[billed]["counted_usd"] < rows[billed]["billed_usd"]
+    stage.market.do("/faults", route="GET /api/v0/charges*", kind="error", status=503, count=20)
+    try:
+        unread = await stage.call("spend")
+    finally:
+        stage.market.control.request("DELETE", "/faults")
+    assert [row["billed_usd"] for row in unread["runs"]] == [None] * len(unread["runs"])
+    assert fresh in rows
