@@ -15,15 +15,26 @@ if TYPE_CHECKING:
     from remote_gpu_trainer.domain.plans import Plan
     from remote_gpu_trainer.settings import Settings
 
+PASSKEY, SECURITY_KEY, SEALED = FACTORS = ("passkey", "security-key", "sealed")
+"""What a person can register: a passkey on a local page, a security key that signs over SSH's protocol, and a
+destroying key under a passphrase."""
 ENROLMENT_S = 600.0
 """How long the page that registers a passkey waits."""
 
 
 def approve(
-    approval_id: Annotated[str | None, typer.Argument(help="As the plan names it; none lists the open ones.")] = None,
-    key: Annotated[Path | None, typer.Option("--key", help="Your security key's handle, where one signs.")] = None,
+    approval_id: Annotated[
+        str | None,
+        typer.Argument(help="As the plan names it; none lists the open ones. With --enroll, the factor to register."),
+    ] = None,
+    key: Annotated[
+        Path | None, typer.Option("--key", help="Your security key's handle, where one signs; its .pub file to enroll.")
+    ] = None,
     web: Annotated[bool, typer.Option("--web", help="Answer on a local page instead of this terminal.")] = False,
-    enroll: Annotated[bool, typer.Option("--enroll", help="Register a passkey on a local page.")] = False,
+    enroll: Annotated[
+        bool,
+        typer.Option("--enroll", help=f"Register a factor: {', '.join(FACTORS)}. A passkey, where none is named."),
+    ] = False,
 ) -> None:
     """Read a plan, and agree or not, at the level that your policy asks.
 
@@ -34,7 +45,7 @@ def approve(
     from remote_gpu_trainer.domain.ids import ApprovalId
 
     if enroll:
-        _enroll()
+        _enroll(approval_id or PASSKEY, key)
         return
     with _book() as book:
         if approval_id is None:
@@ -65,7 +76,30 @@ def _on_page(book: "SqliteApprovalBook", approval: "ApprovalId") -> "Answer":
         return serve_page(book, approval, announce=announce, level_of=level_of, passkeys=known.home / FOLDER)
 
 
-def _enroll() -> None:
+def _enroll(factor: str, key: Path | None) -> None:
+    """Register a factor of the person.
+
+    Raises:
+        InvalidRequest: there is no such factor, or the file of its key was not named.
+    """
+    from remote_gpu_trainer.cli import keys
+    from remote_gpu_trainer.errors import InvalidRequest
+
+    if factor == PASSKEY:
+        _enroll_passkey()
+    elif factor == SECURITY_KEY and key is not None:
+        keys.pin(key)
+    elif factor == SEALED:
+        keys.setup()
+    else:
+        raise InvalidRequest(
+            f"{factor[:40]!r} is no factor" if factor not in FACTORS else "the security key's .pub file is not named",
+            next_step=f"rgt approve --enroll with one of {', '.join(FACTORS)}; for {SECURITY_KEY}, --key KEY.pub too",
+            effect="Nothing was registered.",
+        )
+
+
+def _enroll_passkey() -> None:
     from remote_gpu_trainer.approval.pageserver import serve_enrolment
     from remote_gpu_trainer.approval.passkeyfiles import FOLDER
     from remote_gpu_trainer.approval.visible import visible

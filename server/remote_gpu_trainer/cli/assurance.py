@@ -61,7 +61,7 @@ def _factors(settings: Settings, asked: set[AssuranceLevel]) -> Iterator[SetupFi
         signers = 0
     passkeys = _count(settings.home / PASSKEY_FOLDER)
     if AssuranceLevel.HARDWARE in asked and not signers and not passkeys:
-        how = "rgt approve --enroll registers a passkey, rgt keys pin a security key"
+        how = "rgt approve --enroll registers a passkey, rgt approve --enroll security-key --key KEY.pub a security key"
         yield SetupFinding(f"level hardware is asked and no factor is registered: {how}", bad=True)
     if signers or passkeys:
         yield SetupFinding(f"factors: {signers} security keys and {passkeys} passkeys")

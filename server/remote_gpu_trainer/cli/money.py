@@ -63,13 +63,15 @@ def spend(as_json: AsJson = False) -> None:
         f"{'' if money.burn_complete else ' at least'}; today ${money.spent_today_usd:.4f}, "
         f"${money.left_today_usd:.2f} left under the policy"
     )
-    table = Table("run", "phase", "spent", "$/h now", "work at risk")
+    table = Table("run", "phase", "spent", "$/h now", "work at risk", "billed / counted since")
     for one in money.runs:
         risk = "-"
         if one.work_at_risk_minutes is not None:
             risk = f"{one.work_at_risk_minutes:.0f} min, ${one.work_at_risk_usd or 0.0:.2f}"
         price = "?" if one.usd_per_hour_now is None else f"{one.usd_per_hour_now:.4f}"
-        table.add_row(one.run, one.phase, f"${one.spent_usd:.4f}", price, risk)
+        billed = "?" if one.billed_usd is None else f"${one.billed_usd:.4f}"
+        compared = f"{billed} / ${one.counted_usd:.4f}"
+        table.add_row(one.run, one.phase, f"${one.spent_usd:.4f}", price, risk, compared)
     if money.runs:
         console.print(table)
     console.print(money.comparison, markup=False)

@@ -73,7 +73,9 @@ async def test_a_dearer_machine_needs_a_key_that_was_touched_and_unlocked(guarde
     unpinned = await on_terminal(guarded, *approve, lines=[("> ", run)], path=ssh_keygen(tmp_path / "good", flags=5))
     assert unpinned.status == 2 and "not among the 0 allowed" in unpinned.out, unpinned
 
-    pinned = await on_terminal(guarded, "keys", "pin", str(public), lines=[("to pin it: ", "me")])
+    pinned = await on_terminal(
+        guarded, "approve", "--enroll", "security-key", "--key", str(public), lines=[("to pin it: ", "me")]
+    )
     assert pinned.status == 0 and len(pinned_signers(guarded.services.settings.home)) == 1, pinned
     untouched = await on_terminal(
         guarded, *approve, lines=[("> ", run)], path=ssh_keygen(tmp_path / "untouched", flags=0)
