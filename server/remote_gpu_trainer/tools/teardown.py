@@ -133,7 +133,7 @@ def _step(needed: AssuranceLevel, request: ApprovalRequest) -> str:
     )
     match needed:
         case AssuranceLevel.PERSON:
-            return f"the person runs {command} and {handed}"
+            return f"the person runs {command} (with --web it opens as a page) and {handed}"
         case AssuranceLevel.SEALED:
             return (
                 f"the person runs {command}, which unseals their key and destroys from there "
