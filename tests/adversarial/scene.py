@@ -29,7 +29,7 @@ ERAS = {"2025-11-25": "legacy", "2026-07-28": "2026-07-28"}
 """Both eras of the protocol: with a handshake, and without a session."""
 
 POLICY = "max_instances = 9\nmax_usd_per_day = 1000.0\nmax_usd_per_hour = 5.0\n"
-APPROVAL = re.compile(r"rgt approve (ap-[a-z2-7]{8})")
+APPROVAL = re.compile(r"(?:rgt approve |approval_id=)(ap-[a-z2-7]{8})")
 TOKEN = re.compile(r"(?:[0-9A-Z]{4}-){6}[0-9A-Z]{4}")
 NOT_DESTROYED = "The instance was not destroyed."
 

@@ -219,6 +219,7 @@ def _kept(request: "ApprovalRequest | None") -> "Use | None":
     def use(request: "ApprovalRequest", token: str, target: TextIO) -> None:
         target.write(
             f"\nAgreed beforehand, as {request.id}, until {request.expires_at:%Y-%m-%d %H:%M:%S} UTC, for one use. "
+            f"It is no timer: it is used when the agent calls destroy and the conditions hold. "
             f"Take it back with: rgt decline {request.id}\n"
         )
 

@@ -9,7 +9,7 @@ from remote_gpu_trainer.domain.ids import ApprovalId
 from remote_gpu_trainer.domain.plans import MachineState, TeardownPlan
 from remote_gpu_trainer.domain.policy import Policy
 from remote_gpu_trainer.domain.runs import Intent, IntentState, LeaseRecord, RunPhase
-from remote_gpu_trainer.errors import InvalidRequest, PlanChanged, TokenRejected, WrongPhase
+from remote_gpu_trainer.errors import InvalidRequest, PlanChanged, RgtError, TokenRejected, WrongPhase
 from remote_gpu_trainer.ports import ApprovalBook, Clock, Journal
 from remote_gpu_trainer.services.ending import ENOUGH, Ending
 from remote_gpu_trainer.services.intents import CONSENT_UNTIL, consent_until
@@ -142,9 +142,20 @@ class TeardownService:
             stopped=instance.disk_usd_per_hour,
         )
 
-    def agree(self, approval_id: ApprovalId, channel: Channel) -> str:
-        """Mint the token for a person who has just agreed. Only the elicitation resolver calls this."""
-        return self._approvals.approve(approval_id, channel=channel, assurance=AssuranceLevel.PERSON)
+    async def agreed(self, target: str | int, approval_id: ApprovalId, channel: Channel) -> TeardownOutcome:
+        """Destroy for a person who has just agreed through the client. Only the elicitation resolver calls this.
+
+        Nobody is handed the token: a yes that cannot be used at once ends, and the next call asks anew.
+
+        Raises:
+            As ``execute``.
+        """
+        token = self._approvals.approve(approval_id, channel=channel, assurance=AssuranceLevel.PERSON)
+        try:
+            return await self.execute(target, approval_id, token)
+        except RgtError:
+            self._approvals.void(approval_id, "the consent could not be used at once")
+            raise
 
     async def execute(self, target: str | int, approval_id: str, token: str) -> TeardownOutcome:
         """Destroy under a person's consent: last look, spend, DELETE once, two absences.

@@ -79,8 +79,7 @@ def tools(services: Services) -> list[Tool]:
             opened = await opened_page(ctx, services, request, services.teardown.level_of(request))
             raise _required(services, request, opened=opened)
         demand_agreement(services, request, said)
-        minted = services.teardown.agree(request.id, Channel.ELICITATION)
-        return answers.destroyed(await services.teardown.execute(target, request.id, minted))
+        return answers.destroyed(await services.teardown.agreed(target, request.id, Channel.ELICITATION))
 
     return [
         Tool.from_function(
