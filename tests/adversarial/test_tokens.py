@@ -34,6 +34,7 @@ def guessing(token: Callable[[], str]) -> Attempt:
 
 
 async def no_token(scene: Scene, door: Door) -> str:
+    await door.ask()  # the yes to an earlier attempt would be told instead
     return await door.destroy()
 
 
