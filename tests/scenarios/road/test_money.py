@@ -70,6 +70,7 @@ async def test_the_bill_of_each_run_stands_beside_what_was_counted_for_it_and_no
     # The market's hour is no hour of the journal's: the bill is the market's own figure.
     assert rows[billed]["billed_usd"] == pytest.approx(stage.market.cost(instance_id)["total_usd"], rel=0.1)
     assert rows[billed]["counted_usd"] < rows[billed]["billed_usd"]
+    assert rows[fresh]["billed_usd"] != 0
     stage.market.do("/faults", route="GET /api/v0/charges*", kind="error", status=503, count=20)
     try:
         unread = await stage.call("spend")
