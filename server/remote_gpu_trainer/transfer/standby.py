@@ -44,7 +44,7 @@ class Standby:
         waiting = _Waiting()
         try:
             waiting.output = await waiting.held.enter_async_context(host.stream(self._command, stdin=waiting.lines()))
-        except BaseException:
+        except BaseException:  # whatever ended it, a cancel too: the thread that feeds it must not wait for ever
             waiting.go_on(iter(()))
             raise
         self._waiting[host] = waiting
