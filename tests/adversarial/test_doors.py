@@ -317,10 +317,10 @@ def refusal_of(
 COMMANDS: dict[str, tuple[list[str], str]] = {
     "approve with the name on a pipe": (["approve", "{id}"], "no controlling terminal"),
     "approve on a page without a terminal": (["approve", "{id}", "--web"], "no controlling terminal"),
-    "enroll without a terminal": (["approve", "--enroll"], "no controlling terminal"),
-    "seal without a terminal": (["approve", "--enroll", "sealed"], "no controlling terminal"),
-    "enroll what is no factor": (["approve", "--enroll", "a-nod"], "is no factor"),
-    "enroll a key that is not named": (["approve", "--enroll", "security-key"], ".pub file is not named"),
+    "approve with what is for registering": (
+        ["approve", "{id}", "--by-hand"],
+        "go with --enroll. Nothing was",
+    ),
     "approve with the answer as an argument": (["approve", "{id}", "{name}"], "unexpected extra argument"),
     "approve with a flag of yes": (["approve", "{id}", "--yes"], "No such option"),
     "a command that destroys": (["destroy", "{name}"], "No such command"),
@@ -333,13 +333,47 @@ def test_a_shell_without_a_terminal_approves_nothing(
     scene: Scene, book: SqliteApprovalBook, asked: ApprovalRequest, name: str
 ) -> None:
     words, reason = COMMANDS[name]
+
+    said = refused_without_a_terminal(scene, [word.format(id=asked.id, name=scene.run) for word in words])
+
+    assert reason in said, said
+    assert is_open(book, asked) and scene.there()
+
+
+NOWHERE = "no controlling terminal"
+ENROLMENTS: dict[str, tuple[list[str], str]] = {
+    "without a factor": ([], NOWHERE),
+    "a passkey": (["passkey"], NOWHERE),
+    "a sealed key": (["sealed"], NOWHERE),
+    "a security key": (["security-key", "--key", "/dev/null"], NOWHERE),
+    "a security key that is not named": (["security-key"], NOWHERE),
+    "what is no factor": (["a-nod"], "is no factor"),
+    "another's option": (["passkey", "--by-hand"], "--by-hand belongs to sealed"),
+    "another's name": (["sealed", "--name", "ada"], "--key and --name belong to security-key"),
+}
+
+
+@pytest.mark.parametrize("name", ENROLMENTS)
+def test_a_shell_without_a_terminal_registers_nothing(scene: Scene, name: str) -> None:
+    words, reason = ENROLMENTS[name]
+    home = scene.folder / "home" / "rgt"
+    before = {file.name for file in home.iterdir()}
+
+    said = refused_without_a_terminal(scene, ["approve", "--enroll", *words])
+
+    assert reason in said and "Nothing was registered." in said and "approved" not in said, said
+    assert {file.name for file in home.iterdir()} == before and scene.there()
+
+
+def refused_without_a_terminal(scene: Scene, words: list[str]) -> str:
+    """Run ``rgt`` as an agent's shell tool does: everything that it said."""
     env = {**environment(scene.folder, scene.market), "PATH": os.environ["PATH"], "RGT_APPROVE": "yes", "CI": "1"}
     ended = subprocess.run(
         [
             sys.executable,
             "-m",
             "remote_gpu_trainer",
-            *(word.format(id=asked.id, name=scene.run) for word in words),
+            *words,
         ],
         input=f"{scene.run}\n" * 5,
         capture_output=True,
@@ -351,6 +385,6 @@ def test_a_shell_without_a_terminal_approves_nothing(
     )
 
     said = " ".join((ended.stdout + ended.stderr).split())
-    assert ended.returncode != 0 and reason in said, said
+    assert ended.returncode != 0, said
     assert not TOKEN.search(said) and "http://localhost" not in said
-    assert is_open(book, asked) and scene.there()
+    return said

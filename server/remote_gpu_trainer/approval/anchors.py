@@ -5,7 +5,7 @@ import secrets
 from pathlib import Path
 
 from remote_gpu_trainer.approval.keyfile import write_private
-from remote_gpu_trainer.approval.sealed import seal, unseal
+from remote_gpu_trainer.approval.sealed import purpose_in, seal, unseal
 from remote_gpu_trainer.approval.sshkeys import AllowedSigner, parse_allowed_signers
 from remote_gpu_trainer.errors import ConfigError, InvalidRequest
 
@@ -44,10 +44,25 @@ def read_sealed(home: Path, passphrase: str, *, account_id: int) -> str:
     except OSError as problem:
         raise ConfigError(
             f"there is no sealed key at {home / SEALED_FILE}: {problem.strerror}",
-            next_step="the person runs rgt keys setup in their own terminal",
+            next_step="the person runs rgt approve --enroll sealed in their own terminal",
             effect="Nothing was unsealed, and nothing was destroyed.",
         ) from problem
     return unseal(content, passphrase, purpose=purpose_of(account_id))
+
+
+def sealed_purpose(home: Path) -> str | None:
+    """What the sealed key is for, as its file says; None where none is sealed.
+
+    Raises:
+        ConfigError: the file is damaged or cannot be read.
+    """
+    path = home / SEALED_FILE
+    if not path.exists():
+        return None
+    try:
+        return purpose_in(path.read_bytes())
+    except OSError as problem:
+        raise ConfigError(f"{path} cannot be read: {problem.strerror}", effect=_NOTHING) from problem
 
 
 def pinned_signers(home: Path) -> tuple[AllowedSigner, ...]:

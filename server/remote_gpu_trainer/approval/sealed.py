@@ -71,7 +71,7 @@ def unseal(content: bytes, passphrase: str, *, purpose: str) -> str:
     if sealed.purpose != purpose:
         raise ConfigError(
             f"the sealed key is for {sealed.purpose!r}, and {purpose!r} is needed",
-            next_step="use the file that rgt keys setup made for this account",
+            next_step="use the file that rgt approve --enroll sealed made for this account",
             effect=_EFFECT,
         )
     try:
@@ -85,6 +85,15 @@ def unseal(content: bytes, passphrase: str, *, purpose: str) -> str:
         ) from None
 
 
+def purpose_in(content: bytes) -> str:
+    """What the key in such a file is for. Nothing is opened, so the file alone proves nothing.
+
+    Raises:
+        ConfigError: it is no such file.
+    """
+    return _parse(content).purpose
+
+
 def _parse(content: bytes) -> SealedKey:
     try:
         sealed = SealedKey.model_validate(strict_object(content))
@@ -93,7 +102,7 @@ def _parse(content: bytes) -> SealedKey:
     except (NotOneMeaning, ValidationError, ValueError) as problem:
         raise ConfigError(
             "the sealed key file is damaged or is none",
-            next_step="run rgt keys setup again; the key itself can be made anew in the platform's console",
+            next_step="rgt approve --enroll sealed again; the key itself can be made anew in the platform's console",
             effect=_EFFECT,
         ) from problem
     return sealed

@@ -29,9 +29,16 @@ Use = Callable[[ApprovalRequest, str, TextIO], None]
 """What becomes of the token: shown to the person, or used here and now and never shown."""
 
 
+NOT_APPROVED = "Nothing was approved."
+NOT_REGISTERED = "Nothing was registered."
+
+
 @contextmanager
-def controlling_terminal() -> Generator[tuple[TextIO, TextIO]]:
+def controlling_terminal(*, effect: str = NOT_APPROVED) -> Generator[tuple[TextIO, TextIO]]:
     """The terminal that this process belongs to, to read from and to write to, whatever stdin and stdout are.
+
+    Args:
+        effect: What did not happen, where there is none.
 
     Raises:
         ConsentError: there is none, as under a pipe, a service or an agent's shell tool.
@@ -39,7 +46,7 @@ def controlling_terminal() -> Generator[tuple[TextIO, TextIO]]:
     try:
         descriptor = os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY)
     except OSError as problem:
-        raise _no_terminal(f"this process has no controlling terminal ({problem.strerror})") from problem
+        raise _no_terminal(f"this process has no controlling terminal ({problem.strerror})", effect) from problem
     with (
         os.fdopen(descriptor, "r", encoding="utf-8", errors="surrogateescape") as source,
         os.fdopen(os.dup(descriptor), "w", encoding="utf-8", errors="backslashreplace") as target,
@@ -83,7 +90,7 @@ def approve_on_terminal(
         with controlling_terminal() as (source, target):
             return _ask(book, approval, source, target, mint, use or show_token)
     if not (input_tty.isatty() and output.isatty()):
-        raise _no_terminal("input or output is a pipe or a file, not a terminal")
+        raise _no_terminal("input or output is a pipe or a file, not a terminal", NOT_APPROVED)
     return _ask(book, approval, input_tty, output, mint, use or show_token)
 
 
@@ -95,13 +102,13 @@ def show_token(request: ApprovalRequest, token: str, target: TextIO) -> None:
     )
 
 
-def ask_passphrase(prompt: str) -> str:
+def ask_passphrase(prompt: str, *, effect: str = NOT_APPROVED) -> str:
     """Read a passphrase from the controlling terminal without showing it. Never from standard input.
 
     Raises:
-        ConsentError: there is no terminal, or it was closed.
+        ConsentError: there is no terminal, or it was closed; ``effect`` is what did not happen then.
     """
-    with controlling_terminal() as (source, target):
+    with controlling_terminal(effect=effect) as (source, target):
         shown = termios.tcgetattr(source.fileno())
         hidden = list(shown)
         hidden[_LOCAL_FLAGS] &= ~termios.ECHO
@@ -115,30 +122,41 @@ def ask_passphrase(prompt: str) -> str:
             termios.tcsetattr(source.fileno(), termios.TCSAFLUSH, shown)
             target.write("\n")
     if not line:
-        raise _no_terminal("the terminal was closed without a passphrase")
+        raise _no_terminal("the terminal was closed without a passphrase", effect)
     return line.rstrip("\r\n")
 
 
 def confirm_on_terminal(prompt: str, word: str) -> None:
-    """Ask for one word on the controlling terminal.
+    """Ask for one word on the controlling terminal, before something is registered.
 
     Raises:
         ConsentError: there is no terminal, or something else was typed.
     """
-    with controlling_terminal() as (source, target):
+    if (problem := why_not(ask_to_register(prompt), word)) is not None:
+        raise ConsentError(problem, next_step="run it again and type the word exactly", effect=NOT_REGISTERED)
+
+
+def ask_to_register(prompt: str) -> str:
+    """Ask for one line on the controlling terminal, before something is registered.
+
+    Raises:
+        ConsentError: there is no terminal, or it was closed.
+    """
+    with controlling_terminal(effect=NOT_REGISTERED) as (source, target):
         termios.tcflush(source.fileno(), termios.TCIFLUSH)
         target.write(prompt)
         target.flush()
-        typed = source.readline().rstrip("\r\n")
-    if (problem := why_not(typed, word)) is not None:
-        raise ConsentError(problem, next_step="run it again and type the word exactly", effect="Nothing was changed.")
+        line = source.readline()
+    if not line:
+        raise _no_terminal("the terminal was closed without an answer", NOT_REGISTERED)
+    return line.rstrip("\r\n")
 
 
-def _no_terminal(seen: str) -> ConsentError:
+def _no_terminal(seen: str, effect: str) -> ConsentError:
     return ConsentError(
         seen,
         next_step="a person runs rgt approve in a terminal window of their own",
-        effect="Nothing was approved.",
+        effect=effect,
     )
 
 
@@ -148,7 +166,7 @@ def _open_request(book: ApprovalBook, approval: ApprovalId) -> ApprovalRequest:
         raise InvalidRequest(
             f"there is no approval {approval!r}",
             next_step="run rgt approve without an id to list those that wait",
-            effect="Nothing was approved.",
+            effect=NOT_APPROVED,
         )
     if request.state is not ApprovalState.OPEN:
         raise ConsentError(

@@ -1,11 +1,13 @@
 """Where a person decides. These commands need the journal and a terminal; at level person they need no API key."""
 
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from remote_gpu_trainer.cli.enrolling import FACTORS, announcing, register
 
 if TYPE_CHECKING:
     from remote_gpu_trainer.approval.book import SqliteApprovalBook
@@ -14,12 +16,6 @@ if TYPE_CHECKING:
     from remote_gpu_trainer.domain.ids import ApprovalId
     from remote_gpu_trainer.domain.plans import Plan
     from remote_gpu_trainer.settings import Settings
-
-PASSKEY, SECURITY_KEY, SEALED = FACTORS = ("passkey", "security-key", "sealed")
-"""What a person can register: a passkey on a local page, a security key that signs over SSH's protocol, and a
-destroying key under a passphrase."""
-ENROLMENT_S = 600.0
-"""How long the page that registers a passkey waits."""
 
 
 def approve(
@@ -33,8 +29,14 @@ def approve(
     web: Annotated[bool, typer.Option("--web", help="Answer on a local page instead of this terminal.")] = False,
     enroll: Annotated[
         bool,
-        typer.Option("--enroll", help=f"Register a factor: {', '.join(FACTORS)}. A passkey, where none is named."),
+        typer.Option("--enroll", help=f"Register a factor: {', '.join(FACTORS)}. Asks which, where none is named."),
     ] = False,
+    by_hand: Annotated[
+        bool, typer.Option("--by-hand", help="With --enroll sealed: you made the scoped key in the console yourself.")
+    ] = False,
+    name: Annotated[
+        str | None, typer.Option("--name", help="With --enroll security-key: whose it is; me, where none is given.")
+    ] = None,
 ) -> None:
     """Read a plan, and agree or not, at the level that your policy asks.
 
@@ -45,8 +47,10 @@ def approve(
     from remote_gpu_trainer.domain.ids import ApprovalId
 
     if enroll:
-        _enroll(approval_id or PASSKEY, key)
+        register(approval_id, key=key, name=name, by_hand=by_hand)
         return
+    if by_hand or name is not None:
+        raise typer.BadParameter("--by-hand and --name go with --enroll. Nothing was approved.")
     with _book() as book:
         if approval_id is None:
             _list(book)
@@ -63,6 +67,7 @@ def approve(
 def _on_page(book: "SqliteApprovalBook", approval: "ApprovalId") -> "Answer":
     from remote_gpu_trainer.approval.pageserver import serve_page
     from remote_gpu_trainer.approval.passkeyfiles import FOLDER
+    from remote_gpu_trainer.approval.terminal import NOT_APPROVED
     from remote_gpu_trainer.cli.deciding import page_level, refuse_where_it_cannot_be
 
     known, request = _settings(), book.get(approval)
@@ -72,60 +77,8 @@ def _on_page(book: "SqliteApprovalBook", approval: "ApprovalId") -> "Answer":
 
     if request is not None:
         refuse_where_it_cannot_be(request, level_of(request.plan))
-    with _announcing() as announce:
+    with announcing(NOT_APPROVED) as announce:
         return serve_page(book, approval, announce=announce, level_of=level_of, passkeys=known.home / FOLDER)
-
-
-def _enroll(factor: str, key: Path | None) -> None:
-    """Register a factor of the person.
-
-    Raises:
-        InvalidRequest: there is no such factor, or the file of its key was not named.
-    """
-    from remote_gpu_trainer.cli import keys
-    from remote_gpu_trainer.errors import InvalidRequest
-
-    if factor == PASSKEY:
-        _enroll_passkey()
-    elif factor == SECURITY_KEY and key is not None:
-        keys.pin(key)
-    elif factor == SEALED:
-        keys.setup()
-    else:
-        raise InvalidRequest(
-            f"{factor[:40]!r} is no factor" if factor not in FACTORS else "the security key's .pub file is not named",
-            next_step=f"rgt approve --enroll with one of {', '.join(FACTORS)}; for {SECURITY_KEY}, --key KEY.pub too",
-            effect="Nothing was registered.",
-        )
-
-
-def _enroll_passkey() -> None:
-    from remote_gpu_trainer.approval.pageserver import serve_enrolment
-    from remote_gpu_trainer.approval.passkeyfiles import FOLDER
-    from remote_gpu_trainer.approval.visible import visible
-    from remote_gpu_trainer.clock import SystemClock
-
-    folder = _settings().home / FOLDER
-    with _announcing() as announce:
-        made = serve_enrolment(folder, clock=SystemClock(), announce=announce, patience_s=ENROLMENT_S)
-    if made is None:
-        typer.echo(f"Nobody registered a passkey within {ENROLMENT_S:.0f} s. Nothing was registered.", err=True)
-        raise typer.Exit(1)
-    typer.echo(f"Registered {visible(made.label)} in {folder}; remove its file there to take that back.")
-
-
-@contextmanager
-def _announcing() -> "Generator[Callable[[str], None]]":
-    """Says an address where only the person reads: on their terminal, never on a pipe."""
-    from remote_gpu_trainer.approval.terminal import controlling_terminal
-
-    with controlling_terminal() as (_, screen):
-
-        def announce(address: str) -> None:
-            screen.write(f"Open this address, once, in your own browser:\n\n    {address}\n\n")
-            screen.flush()
-
-        yield announce
 
 
 def decline(

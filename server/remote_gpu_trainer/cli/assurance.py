@@ -30,7 +30,7 @@ class SetupFinding:
 _STOPS = {
     AssuranceLevel.PERSON: (
         "consent level person: stops a model that has only these tools; a model that also has a shell as your user can "
-        "imitate you. To raise it: rgt keys setup, then approval_level in policy.toml; see references/approvals.md"
+        "imitate you. To raise it: rgt approve --enroll, then approval_level in policy.toml (references/approvals.md)"
     ),
     AssuranceLevel.SEALED: "consent level sealed: the destroying key must be unsealed with your passphrase",
     AssuranceLevel.HARDWARE: "consent level hardware: a security key or passkey, with touch and verification",
@@ -53,7 +53,7 @@ def _factors(settings: Settings, asked: set[AssuranceLevel]) -> Iterator[SetupFi
     """Whether what the levels ask for is there."""
     sealed = (settings.home / SEALED_FILE).exists()
     if AssuranceLevel.SEALED in asked and not sealed:
-        yield SetupFinding("level sealed is asked and no key is sealed: rgt keys setup", bad=True)
+        yield SetupFinding("level sealed is asked and no key is sealed: rgt approve --enroll sealed", bad=True)
     try:
         signers = len(pinned_signers(settings.home))
     except ConfigError as wrong:
@@ -61,7 +61,7 @@ def _factors(settings: Settings, asked: set[AssuranceLevel]) -> Iterator[SetupFi
         signers = 0
     passkeys = _count(settings.home / PASSKEY_FOLDER)
     if AssuranceLevel.HARDWARE in asked and not signers and not passkeys:
-        how = "rgt approve --enroll registers a passkey, rgt approve --enroll security-key --key KEY.pub a security key"
+        how = "rgt approve --enroll passkey, or rgt approve --enroll security-key --key KEY.pub"
         yield SetupFinding(f"level hardware is asked and no factor is registered: {how}", bad=True)
     if signers or passkeys:
         yield SetupFinding(f"factors: {signers} security keys and {passkeys} passkeys")

@@ -114,12 +114,18 @@ class Unsealing:
         """Destroy with the unsealed key: last look, spend, DELETE once, absences."""
         from dataclasses import replace
 
+        from remote_gpu_trainer.approval.refusal import NOT_USED
+
         settings = replace(self._settings, api_key=self._secret, key_source="the sealed key")
         target.write("\nApproved. Looking at the machine again, then destroying it from here.\n")
         target.flush()
-        outcome = with_services(
-            settings, lambda services: services.teardown.execute(request.plan.name, request.id, token)
-        )
+        try:
+            outcome = with_services(
+                settings, lambda services: services.teardown.execute(request.plan.name, request.id, token)
+            )
+        finally:
+            # The token ends with this process, so one that could not be used is none. A spent one stays as it is.
+            self._book.void(request.id, NOT_USED)
         tell(outcome, target)
 
     def _unsealed(self, account_id: int) -> str:

@@ -22,17 +22,18 @@ def setup(
         bool, typer.Option("--by-hand", help="You made the scoped key in the platform's console yourself.")
     ] = False,
 ) -> None:
-    """Make a key that cannot destroy for the agent's server, and seal the one that can with a passphrase.
+    """The same as rgt approve --enroll sealed: a key that cannot destroy for the agent's server, the other one sealed.
 
     It reads keys and passphrase from your terminal only, never from a pipe.
     """
     from remote_gpu_trainer.approval.anchors import write_sealed
-    from remote_gpu_trainer.approval.terminal import ask_passphrase
+    from remote_gpu_trainer.approval.terminal import NOT_REGISTERED, ask_passphrase
     from remote_gpu_trainer.database.file import private_folder
     from remote_gpu_trainer.errors import ConfigError
 
     settings = _settings()
-    full = ask_passphrase("API key that may destroy (empty: the one in use now): ") or settings.require_key()
+    full = ask_passphrase("API key that may destroy (empty: the one in use now): ", effect=NOT_REGISTERED)
+    full = full or settings.require_key()
     account = _ask(settings, full, _account)
     if all(one.refused for one in _ask(settings, full, _tried_to_destroy)):
         raise ConfigError(
@@ -40,16 +41,20 @@ def setup(
             next_step="give the account's full key, from the platform's console",
             effect="Nothing was changed.",
         )
-    scoped = ask_passphrase("The scoped key that you made: ") if by_hand else _made(settings, full)
+    scoped = (
+        ask_passphrase("The scoped key that you made: ", effect=NOT_REGISTERED) if by_hand else _made(settings, full)
+    )
     may = [one.what for one in _ask(settings, scoped, _tried) if not one.refused]
     if may:
         raise ConfigError(
             f"the scoped key is not provably refused: {', '.join(may)}",
-            next_step="make one by hand that leaves these out, and run rgt keys setup --by-hand",
+            next_step="make one by hand that leaves these out, and run rgt approve --enroll sealed --by-hand",
             effect="Nothing was sealed, and the key in use was not changed.",
         )
-    first = ask_passphrase("New passphrase for the destroying key (12 characters or more, five random words): ")
-    if ask_passphrase("The same again: ") != first:
+    first = ask_passphrase(
+        "New passphrase for the destroying key (12 characters or more, five random words): ", effect=NOT_REGISTERED
+    )
+    if ask_passphrase("The same again: ", effect=NOT_REGISTERED) != first:
         raise ConfigError("the two passphrases differ", effect="Nothing was sealed.")
     private_folder(settings.home)
     sealed = write_sealed(settings.home, full, first, account_id=account)
@@ -113,7 +118,7 @@ def _made(settings: "Settings", full: str) -> str:
         raise ConfigError(
             f"the platform made no scoped key: {refused.message}. The permissions that it needs: "
             f"{json.dumps(dict(AGENT_PERMISSIONS))}",
-            next_step="make a key with these in the platform's console, then run rgt keys setup --by-hand",
+            next_step="make a key with these in the platform's console, then run rgt approve --enroll sealed --by-hand",
             effect="Nothing was sealed.",
         ) from refused
 

@@ -69,7 +69,7 @@ async def make_scoped_key(client: VastClient, *, name: str) -> str:
     if text is None:
         raise ConfigError(
             "the platform answered without the new key's text",
-            next_step="make the key in the platform's console and give it to rgt keys setup --by-hand",
+            next_step="make the key in the platform's console and give it to rgt approve --enroll sealed --by-hand",
         )
     return text
 

@@ -69,7 +69,7 @@ def test_a_file_that_would_weaken_it_or_take_all_memory_is_refused(part: str, va
 
 @pytest.mark.parametrize("content", [b"", b"{}", b"\xff\xfe", SEALED.replace(b'"salt"', b'"lanes":4,"salt"')])
 def test_what_is_no_sealed_key_is_said(content: bytes) -> None:
-    with pytest.raises(ConfigError, match="rgt keys setup"):
+    with pytest.raises(ConfigError, match="rgt approve --enroll sealed"):
         unseal(content, PASSPHRASE, purpose=PURPOSE)
 
 

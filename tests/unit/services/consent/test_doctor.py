@@ -27,7 +27,7 @@ def test_the_default_is_said_for_what_it_is(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("policy", "missing"),
     [
-        ('approval_level = "sealed"\n', "no key is sealed: rgt keys setup"),
+        ('approval_level = "sealed"\n', "no key is sealed: rgt approve --enroll sealed"),
         ('approval_level = "hardware"\n', "no factor is registered"),
         ('[[approval]]\naction = "rent"\nlevel = "hardware"\n', "no factor is registered"),
     ],

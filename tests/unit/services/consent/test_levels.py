@@ -74,9 +74,20 @@ async def test_a_dearer_machine_needs_a_key_that_was_touched_and_unlocked(guarde
     assert unpinned.status == 2 and "not among the 0 allowed" in unpinned.out, unpinned
 
     pinned = await on_terminal(
+        guarded,
+        "approve",
+        "--enroll",
+        "--name",
+        "ada",
+        lines=[("> ", "security-key"), (".pub file: ", str(public)), ("to pin it: ", "ada")],
+    )
+    assert pinned.status == 0 and [one.name for one in pinned_signers(guarded.services.settings.home)] == ["ada"], (
+        pinned
+    )
+    twice = await on_terminal(
         guarded, "approve", "--enroll", "security-key", "--key", str(public), lines=[("to pin it: ", "me")]
     )
-    assert pinned.status == 0 and len(pinned_signers(guarded.services.settings.home)) == 1, pinned
+    assert twice.status == 2 and "is pinned already" in twice.out and "Nothing was registered" in twice.out
     untouched = await on_terminal(
         guarded, *approve, lines=[("> ", run)], path=ssh_keygen(tmp_path / "untouched", flags=0)
     )

@@ -10,6 +10,8 @@ import pytest
 from remote_gpu_trainer import settings
 from remote_gpu_trainer.approval.anchors import SEALED_FILE
 from remote_gpu_trainer.domain.approvals import ApprovalState, AssuranceLevel
+from remote_gpu_trainer.emulator.service import Emulator
+from remote_gpu_trainer.vastai.keys import AGENT_PERMISSIONS
 from tests.stage import QUIET, SPEED, Renter, Stage, environment, on_stage
 from tests.unit.services.consent.atterminal import Sitting, sit
 from tests.unit.services.consent.person import agree, asked
@@ -26,8 +28,6 @@ async def on_terminal(env: dict[str, str], *arguments: str, lines: list[tuple[st
 
 
 async def test_the_server_cannot_destroy_and_the_persons_terminal_can(tmp_path: Path) -> None:
-    from remote_gpu_trainer.emulator.service import Emulator
-
     with Emulator(tmp_path / "market", speed=SPEED) as ready, Renter(ready) as market:
         market.do("/quirks", **QUIET)
         env = environment(tmp_path, market, POLICY)
@@ -37,9 +37,9 @@ async def test_the_server_cannot_destroy_and_the_persons_terminal_can(tmp_path: 
         # The passphrase has to be long, and a key without the right to destroy is nothing to seal.
         made = await on_terminal(
             env,
-            "keys",
-            "setup",
-            lines=[("in use now): ", full), (NEW, PASSPHRASE), ("The same again: ", PASSPHRASE)],
+            "approve",
+            "--enroll",
+            lines=[("> ", "sealed"), ("in use now): ", full), (NEW, PASSPHRASE), ("The same again: ", PASSPHRASE)],
         )
         assert made.status == 0, made
         scoped = await anyio.Path(key_file).read_text()
@@ -78,7 +78,17 @@ async def the_road(stage: Stage, env: dict[str, str], full: str) -> None:
     known = stage.services.approvals.get(request.id)
     assert known is not None and known.state is ApprovalState.OPEN
 
-    done = await on_terminal(env, "approve", request.id, lines=[("> ", run), ("destroying key: ", PASSPHRASE)])
+    yes = [("> ", run), ("destroying key: ", PASSPHRASE)]
+    # The token ends with the process that unsealed the key, so an outage just then ends the yes as well.
+    stage.market.do("/faults", route="GET /api/*", kind="auth", count=1000)
+    out = await on_terminal(env, "approve", request.id, lines=yes)
+    stage.market.control.request("DELETE", "/faults", json={}).raise_for_status()
+    known = stage.services.approvals.get(request.id)
+    assert out.status == 2 and known is not None and known.state is ApprovalState.VOID, out
+    assert stage.there(instance_id)
+
+    request = await asked(stage, run)
+    done = await on_terminal(env, "approve", request.id, lines=yes)
     assert done.status == 0 and "its meter is off" in done.screen, done
     assert not stage.there(instance_id)
     shown = done.screen + done.out
@@ -90,3 +100,31 @@ async def the_road(stage: Stage, env: dict[str, str], full: str) -> None:
 @pytest.fixture(scope="module")
 def anyio_backend() -> Any:
     return "asyncio"
+
+
+@pytest.mark.parametrize("door", [("approve", "--enroll", "sealed", "--by-hand"), ("keys", "setup", "--by-hand")])
+def test_a_scoped_key_made_by_hand_is_tried_before_the_full_one_is_sealed(
+    tmp_path: Path, door: tuple[str, ...]
+) -> None:
+    with Emulator(tmp_path / "market", speed=SPEED, ssh="none") as ready, Renter(ready) as market:
+        env = environment(tmp_path, market)
+        full = env.pop("VAST_API_KEY")
+        sealed = Path(env["RGT_HOME"], SEALED_FILE)
+        scoped = market.do("/keys", name="by-hand", permissions=dict(AGENT_PERMISSIONS))["key"]
+        begin = [("in use now): ", full)]
+        end = [(NEW, PASSPHRASE), ("The same again: ", PASSPHRASE)]
+
+        not_scoped = sit(env, door, [*begin, ("that you made: ", full), *end])
+        assert not_scoped.status == 2 and "not provably refused" in not_scoped.out and not sealed.exists()
+        differ = sit(env, door, [*begin, ("that you made: ", scoped), *end[:1], ("The same again: ", "another one")])
+        assert differ.status == 2 and "Nothing was sealed" in differ.out and not sealed.exists()
+
+        made = sit(env, door, [*begin, ("that you made: ", scoped), *end])
+        assert made.status == 0 and sealed.exists(), made
+        assert settings.load(env).key_file.read_text() == f"{scoped}\n"
+        assert not any(secret in made.screen + made.out for secret in (full, scoped, PASSPHRASE))
+
+        listed = sit(env, ("approve", "--enroll"), [("> ", "")])
+        assert listed.status == 0 and "Nothing was added" in listed.out, listed
+        assert f"  sealed: vast.ai destroying key of account {ready.account_id}\n" in listed.screen
+        assert "  passkey: none\n  security-key: none\n" in listed.screen
