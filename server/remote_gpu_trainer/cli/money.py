@@ -63,14 +63,16 @@ def spend(as_json: AsJson = False) -> None:
         f"{'' if money.burn_complete else ' at least'}; today ${money.spent_today_usd:.4f}, "
         f"${money.left_today_usd:.2f} left under the policy"
     )
-    table = Table("run", "phase", "spent", "$/h now", "work at risk", "billed / counted since")
+    table = Table("run", "phase", "spent", "$/h now", "work at risk", "billed - counted")
     for one in money.runs:
         risk = "-"
         if one.work_at_risk_minutes is not None:
             risk = f"{one.work_at_risk_minutes:.0f} min, ${one.work_at_risk_usd or 0.0:.2f}"
         price = "?" if one.usd_per_hour_now is None else f"{one.usd_per_hour_now:.4f}"
-        billed = "?" if one.billed_usd is None else f"${one.billed_usd:.4f}"
-        compared = f"{billed} / ${one.counted_usd:.4f}"
+        billed, counted = ("unknown" if usd is None else f"${usd:.4f}" for usd in (one.billed_usd, one.counted_usd))
+        compared = f"{billed} - {counted}"
+        if one.difference_usd is not None:
+            compared += f" = {'-' if one.difference_usd < 0 else ''}${abs(one.difference_usd):.4f}"
         table.add_row(one.run, one.phase, f"${one.spent_usd:.4f}", price, risk, compared)
     if money.runs:
         console.print(table)

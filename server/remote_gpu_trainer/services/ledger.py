@@ -7,6 +7,7 @@ from remote_gpu_trainer.domain.ids import LeaseId
 from remote_gpu_trainer.domain.instances import Instance, InstancePhase
 from remote_gpu_trainer.domain.runs import Event
 from remote_gpu_trainer.domain.units import Usd, UsdPerHour
+from remote_gpu_trainer.errors import UnknownRun
 from remote_gpu_trainer.ports import Clock, Journal
 
 OBSERVED = "observed"
@@ -90,8 +91,15 @@ class Ledger:
         """US dollars since the lease began, or since a moment, by what was seen.
 
         Between two looks the dearer of the two prices counts: an estimate must not be hopeful.
+
+        Raises:
+            UnknownRun: there is no such lease.
         """
-        return accrue(self._journal.events(lease, kind=OBSERVED, limit=_MOST_EVENTS), self._clock.now(), since)
+        record = self._journal.lease(lease)
+        if record is None:
+            raise UnknownRun(f"the journal holds no lease {lease!r}", effect="Nothing was counted.")
+        seen = self._journal.events(lease, kind=OBSERVED, limit=_MOST_EVENTS)
+        return accrue(seen, self._clock.now(), since, agreed=record.lease.usd_per_hour)
 
     def asked_at(self, lease: LeaseId, action: str) -> datetime | None:
         """When we last asked for this action (``start``, ``stop``)."""
@@ -99,9 +107,17 @@ class Ledger:
         return events[0].at if events else None
 
 
-def accrue(observed: Sequence[Event], now: datetime, since: datetime | None) -> Usd:
-    """Add up prices over the times between looks. An unknown price counts as the last known one."""
-    total, price = 0.0, 0.0
+def accrue(observed: Sequence[Event], now: datetime, since: datetime | None, *, agreed: UsdPerHour) -> Usd:
+    """Add up prices over the times between looks.
+
+    Args:
+        observed: The looks, oldest first.
+        now: Until when the last one counts.
+        since: Only what comes after counts; None counts all.
+        agreed: The price at which it was rented. An unknown price counts as the last known one, and as this one where
+            none was known yet: it is never nothing.
+    """
+    total, price = 0.0, float(agreed)
     for index, event in enumerate(observed):
         value = event.data.get("usd_per_hour")
         price = float(value) if isinstance(value, int | float) else price

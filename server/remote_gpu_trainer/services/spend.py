@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from remote_gpu_trainer.domain.ids import InstanceId, LeaseId
 from remote_gpu_trainer.domain.instances import Charge, Instance, InstancePhase, Inventory, Volume
 from remote_gpu_trainer.domain.policy import Policy
-from remote_gpu_trainer.domain.runs import HELD_PHASES, LeaseRecord
+from remote_gpu_trainer.domain.runs import HELD_PHASES, LeaseRecord, RunPhase
 from remote_gpu_trainer.domain.units import Usd, UsdPerHour
 from remote_gpu_trainer.errors import MarketError
 from remote_gpu_trainer.ports import Clock, Journal, Marketplace
@@ -82,12 +82,7 @@ class SpendService:
             burn_complete=inventory.complete and volumes is not None and None not in prices,
             runway_hours=runway,
             runs=tuple(
-                self._cost(one, rows.get(one.instance_id), now).model_copy(
-                    update={
-                        "billed_usd": _billed(charges, one.instance_id),
-                        "counted_usd": self._ledger.spent(one.lease.id, since=midnight),
-                    }
-                )
+                self._cost(one, rows.get(one.instance_id), now, _billed(charges, one.instance_id), midnight)
                 for one in records
             ),
             stopped_but_billing=_at_rest(held, inventory),
@@ -102,7 +97,9 @@ class SpendService:
             findings=tuple(check(Stage.SPEND, facts, waived=self._policy.waive)),
         )
 
-    def _cost(self, record: LeaseRecord, row: Instance | None, now: datetime) -> RunCost:
+    def _cost(
+        self, record: LeaseRecord, row: Instance | None, now: datetime, billed: Usd | None, compared_since: datetime
+    ) -> RunCost:
         running = row is not None and row.phase is InstancePhase.RUNNING
         since = self._proven_at(record) or record.lease.opened_at
         minutes = (now - since).total_seconds() / 60 if running else None
@@ -114,7 +111,14 @@ class SpendService:
             usd_per_hour_now=None if row is None else burn(row),
             work_at_risk_minutes=minutes,
             work_at_risk_usd=self._ledger.spent(record.lease.id, since=since) if running else None,
+            billed_usd=billed,
+            counted_usd=self._counted(record, compared_since),
         )
+
+    def _counted(self, record: LeaseRecord, since: datetime) -> Usd | None:
+        if record.phase is RunPhase.INTENDED:
+            return None  # its create is undecided: it may bill, and nobody has seen it
+        return self._ledger.spent(record.lease.id, since=since)
 
     def _proven_at(self, record: LeaseRecord) -> datetime | None:
         for receipt in self._journal.copies(record.lease.id):

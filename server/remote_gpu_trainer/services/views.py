@@ -94,10 +94,17 @@ class RunCost(Value):
     work_at_risk_minutes: float | None
     """Minutes of running since the last copy that was proven off the box; None when nothing runs."""
     work_at_risk_usd: Usd | None
-    billed_usd: Usd | None = None
+    billed_usd: Usd | None
     """By the platform since ``SpendReport.compared_since``; None where its bill has no line of it or cannot be read."""
-    counted_usd: Usd = Usd(0)
-    """By the journal in the same time."""
+    counted_usd: Usd | None
+    """By the journal in the same time; None while nobody knows whether its create happened."""
+
+    @property
+    def difference_usd(self) -> Usd | None:
+        """Billed more than counted; negative: less. None where one of the two is unknown."""
+        if self.billed_usd is None or self.counted_usd is None:
+            return None
+        return Usd(self.billed_usd - self.counted_usd)
 
 
 class Orphan(Value):
@@ -139,12 +146,14 @@ class SpendReport(Value):
         """What we counted against what the platform billed, in one sentence."""
         since = f"{self.compared_since:%Y-%m-%d %H:%M} UTC"
         ours, theirs = self.journal_estimate_usd, self.platform_charges_usd
+        unknown = [one.lease for one in self.runs if one.counted_usd is None]
+        but = f"; not counted, since nobody knows whether it was rented: {', '.join(unknown)}" if unknown else ""
         if theirs is None:
-            return f"since {since} the journal counts ${ours:.4f}; the platform's bill could not be read"
+            return f"since {since} the journal counts ${ours:.4f}{but}; the platform's bill could not be read"
         return (
             f"since {since} the journal counts ${ours:.4f} and the platform has billed ${theirs:.4f}: "
             f"${abs(theirs - ours):.4f} {'more' if theirs >= ours else 'less'} (its bill lags, and "
-            "holds bytes and what is not ours)"
+            f"holds bytes and what is not ours){but}"
         )
 
 

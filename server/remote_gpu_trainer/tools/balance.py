@@ -8,7 +8,8 @@ from remote_gpu_trainer.tools.answers import Answer, Warned, warned
 
 class Cost(Answer):
     """One run's money. ``work_at_risk``: running since the last copy that was proven off the machine. ``billed`` by the
-    platform and ``counted`` by the journal in the time that ``comparison`` names."""
+    platform and ``counted`` by the journal in the time that ``comparison`` names, ``difference``: billed more than
+    counted; null is unknown."""
 
     run: str
     instance_id: int | None
@@ -18,7 +19,8 @@ class Cost(Answer):
     work_at_risk_minutes: float | None
     work_at_risk_usd: float | None
     billed_usd: float | None
-    counted_usd: float
+    counted_usd: float | None
+    difference_usd: float | None
 
 
 class Spend(Answer):
@@ -62,8 +64,9 @@ def spend(report: SpendReport) -> Spend:
                 usd_per_hour_now=one.usd_per_hour_now,
                 work_at_risk_minutes=one.work_at_risk_minutes,
                 work_at_risk_usd=one.work_at_risk_usd,
-                billed_usd=None if one.billed_usd is None else round(one.billed_usd, 6),
-                counted_usd=round(one.counted_usd, 6),
+                billed_usd=_rounded(one.billed_usd),
+                counted_usd=_rounded(one.counted_usd),
+                difference_usd=_rounded(one.difference_usd),
             )
             for one in report.runs
         ],
@@ -76,3 +79,7 @@ def spend(report: SpendReport) -> Spend:
         ],
         findings=warned(report.findings),
     )
+
+
+def _rounded(usd: float | None) -> float | None:
+    return None if usd is None else round(usd, 6)

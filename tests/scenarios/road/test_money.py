@@ -1,8 +1,18 @@
 """No meter runs unseen: what the account holds and no run accounts for, what is stopped, what the caps forbid."""
 
+import os
+import re
+import subprocess
+import sys
+from datetime import timedelta
+
+import anyio.to_thread
 import pytest
 
-from tests.stage import Stage
+from remote_gpu_trainer.domain.ids import LeaseId
+from remote_gpu_trainer.domain.runs import IntentState, RunPhase
+from tests.stage import Stage, environment
+from tests.unit.database.builders import a_lease
 
 pytestmark = pytest.mark.anyio
 
@@ -70,11 +80,56 @@ async def test_the_bill_of_each_run_stands_beside_what_was_counted_for_it_and_no
     # The market's hour is no hour of the journal's: the bill is the market's own figure.
     assert rows[billed]["billed_usd"] == pytest.approx(stage.market.cost(instance_id)["total_usd"], rel=0.1)
     assert rows[billed]["counted_usd"] < rows[billed]["billed_usd"]
+    difference = rows[billed]["billed_usd"] - rows[billed]["counted_usd"]
+    assert rows[billed]["difference_usd"] == pytest.approx(difference, abs=1e-5) and difference > 0
+    shown = await anyio.to_thread.run_sync(lambda: rgt_spend(stage))
+    assert re.search(rf"{billed}.*\$\d\.\d{{4}} - \$\d\.\d{{4}} = \$\d\.\d{{4}}", shown), shown
     assert rows[fresh]["billed_usd"] != 0
     stage.market.do("/faults", route="GET /api/v0/charges*", kind="error", status=503, count=20)
     try:
         unread = await stage.call("spend")
     finally:
         stage.market.control.request("DELETE", "/faults")
-    assert [row["billed_usd"] for row in unread["runs"]] == [None] * len(unread["runs"])
+    for name in ("billed_usd", "difference_usd"):
+        assert [row[name] for row in unread["runs"]] == [None] * len(unread["runs"])
+    assert all(row["counted_usd"] is not None for row in unread["runs"])
     assert fresh in rows
+
+
+async def test_a_create_that_nobody_knows_the_end_of_has_an_unknown_cost_and_not_none(stage: Stage) -> None:
+    journal, account = stage.services.journal, stage.services.journal.account_id()
+    assert account is not None
+    lease = a_lease(LeaseId("perhaps-k3vq7m"))
+    intent = journal.open_lease(lease, account_id=account, request={})
+
+    money = await stage.call("spend")
+
+    (row,) = (one for one in money["runs"] if one["run"] == lease.id)
+    assert (row["counted_usd"], row["difference_usd"]) == (None, None)
+    assert f"not counted, since nobody knows whether it was rented: {lease.id}" in money["comparison"]
+    shown = await anyio.to_thread.run_sync(lambda: rgt_spend(stage))
+    assert "unknown - unknown" in shown and "not counted" in shown
+    journal.close_intent(intent.id, IntentState.FAILED, {})
+    journal.move(lease.id, RunPhase.NEVER_WAS, "the test is over")
+
+
+def rgt_spend(stage: Stage) -> str:
+    """What ``rgt spend`` prints on a wide screen."""
+    env = {**environment(stage.folder, stage.market), "PATH": os.environ["PATH"], "COLUMNS": "200"}
+    words = [sys.executable, "-m", "remote_gpu_trainer", "spend"]
+    return subprocess.run(words, capture_output=True, text=True, env=env, timeout=50, check=True).stdout
+
+
+async def test_what_was_counted_is_of_the_same_days_as_the_bill(stage: Stage) -> None:
+    run, instance_id = await stage.rent("for-days")
+    await stage.call("poll_status", target=run)
+    price = stage.market.look(f"/instances/{instance_id}")["burn_usd_per_hour"]
+    stage.clock.pass_by(timedelta(days=5))
+
+    money = await stage.call("spend")
+
+    (row,) = (one for one in money["runs"] if one["run"] == run)
+    now = stage.clock.now()
+    days = now - (now - timedelta(hours=24)).replace(hour=0, minute=0, second=0, microsecond=0)
+    assert row["spent_usd"] == pytest.approx(price * 5 * 24, rel=0.02)
+    assert row["counted_usd"] == pytest.approx(price * days.total_seconds() / 3600, rel=0.02)
