@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from remote_gpu_trainer.approval.refusal import MAX_ATTEMPTS, Action, Refusal, rejected
-from remote_gpu_trainer.approval.rows import binding_of, end, find, log, request_of
+from remote_gpu_trainer.approval.rows import binding_of, end, ended_at, find, log, request_of
 from remote_gpu_trainer.approval.token import MistypedToken, normalise, same, seal
 from remote_gpu_trainer.database.rows import account_of
 from remote_gpu_trainer.domain.approvals import ApprovalRequest, ApprovalState
@@ -67,6 +67,7 @@ def judge(
     request = request_of(row)
     problem = (
         _state_problem(desk, request)
+        or _ended_problem(desk, request)
         or _token_problem(desk, row, request, token, key)
         or plan_problem(request, plan_digest)
         or (None if use is None else use.binds(request))
@@ -94,6 +95,14 @@ def _state_problem(desk: Desk, request: ApprovalRequest) -> Problem | None:
         case ApprovalState.VOID:
             by_clock = desk.clock_went_back is not None and request.decided_at == desk.now
             return Refusal.CLOCK_MOVED_BACK if by_clock else Refusal.VOID, f"it no longer holds{because}"
+
+
+def _ended_problem(desk: Desk, request: ApprovalRequest) -> Problem | None:
+    """A row that was put back by hand after its end: the events, which nothing changes, still tell of that."""
+    end = ended_at(desk.db, request.id)
+    if end is None:
+        return None
+    return Refusal.ALTERED, f"its row says {request.state} and the journal that it was {end[0]} at {end[1]}"
 
 
 def _token_problem(desk: Desk, row: sqlite3.Row, request: ApprovalRequest, token: str, key: bytes) -> Problem | None:

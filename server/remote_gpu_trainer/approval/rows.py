@@ -13,6 +13,8 @@ from remote_gpu_trainer.domain.ids import ApprovalId, LeaseId
 from remote_gpu_trainer.domain.plans import Plan, RentPlan, StandingPlan, TeardownPlan
 from remote_gpu_trainer.errors import JournalError
 
+_LIVE = (ApprovalState.OPEN, ApprovalState.APPROVED)
+
 
 def find(db: sqlite3.Connection, approval: ApprovalId) -> sqlite3.Row | None:
     """The row of one request."""
@@ -22,9 +24,7 @@ def find(db: sqlite3.Connection, approval: ApprovalId) -> sqlite3.Row | None:
 
 def undecided(db: sqlite3.Connection) -> list[sqlite3.Row]:
     """Rows that are open or approved, oldest first."""
-    return db.execute(
-        "SELECT * FROM approvals WHERE state IN (?, ?) ORDER BY seq", (ApprovalState.OPEN, ApprovalState.APPROVED)
-    ).fetchall()
+    return db.execute("SELECT * FROM approvals WHERE state IN (?, ?) ORDER BY seq", _LIVE).fetchall()
 
 
 def lease_of(plan: Plan) -> LeaseId | None:
@@ -99,6 +99,17 @@ def log(
         "plan_digest": row["plan_digest"],
     }
     append_event(db, at, row["lease"], f"approval.{what}", {**facts, **(data or {})})
+
+
+def ended_at(db: sqlite3.Connection, approval: ApprovalId) -> tuple[str, str] | None:
+    """The end of a request as the events tell it, and when; None while they tell of none."""
+    finals = [f"approval.{state.value}" for state in ApprovalState if state not in _LIVE] + ["approval.witnessed"]
+    row = db.execute(
+        f"SELECT kind, at FROM events WHERE kind IN ({', '.join('?' * len(finals))}) "  # noqa: S608 - only marks
+        "AND json_extract(data, '$.approval') = ? LIMIT 1",
+        (*finals, approval),
+    ).fetchone()
+    return None if row is None else (str(row["kind"]).removeprefix("approval."), str(row["at"]))
 
 
 def end(db: sqlite3.Connection, at: datetime, row: sqlite3.Row, state: ApprovalState, reason: str) -> None:

@@ -1,6 +1,7 @@
 """The book: one request per plan, one token per request, one use per token, and a reason for every no."""
 
 import sqlite3
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -394,7 +395,33 @@ def test_a_used_approval_cannot_be_set_back_by_hand(book: SqliteApprovalBook, da
     with database.write() as db:
         db.execute("DROP TRIGGER approvals_end")
         db.execute("UPDATE approvals SET state = 'approved'")
-    assert refusal_of(book, request, token) == Refusal.UNDECIDED
+    assert refusal_of(book, request, token) == Refusal.ALTERED
+
+
+End = Callable[[SqliteApprovalBook, ApprovalRequest, str], object]
+ENDS: dict[str, End] = {
+    "declined": lambda book, one, token: book.decline(one.id, channel=Channel.PAGE, reason="no"),
+    "void": lambda book, one, token: book.void(one.id, "the machine changed"),
+    "spent": lambda book, one, token: book.spend(one.id, token, plan_digest=one.plan_digest, lease=LEASE, request={}),
+    "locked": lambda book, one, token: [refusal_of(book, one, mint()) for _ in range(MAX_ATTEMPTS)],
+}
+
+
+@pytest.mark.parametrize("how", ENDS)
+def test_a_row_put_back_whole_after_its_end_is_known_by_the_events_of_that_end(
+    book: SqliteApprovalBook, database: Database, how: str
+) -> None:
+    request, token = approved(book, a_teardown())
+    with database.read() as db:
+        row = dict(db.execute("SELECT * FROM approvals").fetchone())
+    ENDS[how](book, request, token)
+    with database.write() as db:
+        db.execute("DROP TRIGGER approvals_end")
+        db.execute("DROP TRIGGER approvals_are_fixed")
+        db.execute(f"UPDATE approvals SET {', '.join(f'{name} = :{name}' for name in row)}", row)  # noqa: S608 - ours
+    with pytest.raises(TokenRejected, match=f"approved and the journal that it was {how} at") as refused:
+        book.spend(request.id, token, plan_digest=request.plan_digest, lease=LEASE, request={})
+    assert refused.value.details["reason"] == Refusal.ALTERED
 
 
 def test_a_destroy_intent_without_a_spent_consent_cannot_be_written(
@@ -423,7 +450,7 @@ def test_every_mint_use_and_refusal_is_an_event(book: SqliteApprovalBook, journa
 
 
 def test_no_token_is_anywhere_on_disk(book: SqliteApprovalBook, file: Path) -> None:
-    plans = [a_teardown(nonce=f"n{number}") for number in range(5)]
+    plans = [a_teardown(nonce=f"n{number}") for number in range(MAX_ATTEMPTS)]
     tokens = [approved(book, plan)[1] for plan in plans]
     forged = mint()
     last = book.request(plans[-1], ttl_s=TTL)
