@@ -46,7 +46,8 @@ def spend_standing(
     if (problem := plan_problem(asked, plan_digest) or to_destroy(desk.db, lease).binds(asked)) is not None:
         return _refused(desk, desk.row(approval), *problem)
     how = consent_of(given)
-    granted = grant(desk, approval, channel=Channel.STANDING, assurance=how.assurance, key=key, by=str(standing))
+    by = f"consent {standing}, given beforehand" + ("" if how.approver is None else f" by {how.approver}")
+    granted = grant(desk, approval, channel=Channel.STANDING, assurance=how.assurance, key=key, by=by)
     if isinstance(granted, ConsentError):
         return granted
     mark_spent(desk.db, desk.now, desk.row(standing), {"on": approval})
@@ -81,7 +82,8 @@ def spend_witnessed(desk: Desk, approval: ApprovalId, *, key: bytes) -> Consent 
     """
     request = request_of(desk.row(approval))
     if request.state is ApprovalState.OPEN:
-        granted = grant(desk, approval, channel=Channel.CONSOLE, assurance=AssuranceLevel.CONSOLE, key=key)
+        by = "whoever destroyed it in the platform's console"
+        granted = grant(desk, approval, channel=Channel.CONSOLE, assurance=AssuranceLevel.CONSOLE, key=key, by=by)
         if isinstance(granted, ConsentError):
             return granted
     elif not _of_the_console(request):

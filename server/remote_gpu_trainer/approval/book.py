@@ -132,15 +132,23 @@ class SqliteApprovalBook(Closing):
         with self._desk() as desk:
             return [request_of(row) for row in undecided(desk.db) if row["state"] == ApprovalState.OPEN]
 
-    def approve(self, approval: ApprovalId, *, channel: Channel, assurance: AssuranceLevel) -> str:
+    def approve(
+        self, approval: ApprovalId, *, channel: Channel, assurance: AssuranceLevel, by: str | None = None
+    ) -> str:
         """Mint the one token of a request.
+
+        Args:
+            approval: Which request.
+            channel: Where the person answered.
+            assurance: What their answer is worth.
+            by: Whose factor it was; None where typing was enough.
 
         Raises:
             InvalidRequest: there is no such request.
             ConsentError: it is not open any more, or the stored plan was altered.
         """
         with self._desk() as desk:
-            granted = grant(desk, approval, channel=channel, assurance=assurance, key=self._key)
+            granted = grant(desk, approval, channel=channel, assurance=assurance, key=self._key, by=by)
         return _minted(granted)
 
     def approve_signed(self, approval: ApprovalId, armored: str, *, signers: tuple[AllowedSigner, ...]) -> str:

@@ -24,7 +24,7 @@ from remote_gpu_trainer.errors import ConsentError
 def grant(
     desk: Desk, approval: ApprovalId, *, channel: Channel, assurance: AssuranceLevel, key: bytes, by: str | None = None
 ) -> str | ConsentError:
-    """The token, or why there is none. ``by`` names the signer, where one signed.
+    """The token, or why there is none. ``by`` names whose factor it was, where one was used.
 
     Raises:
         InvalidRequest: there is no such request.
@@ -33,8 +33,8 @@ def grant(
     if problem is not None:
         return problem
     desk.db.execute(
-        "UPDATE approvals SET state = ?, decided_at = ?, channel = ?, assurance = ? WHERE id = ?",
-        (ApprovalState.APPROVED, stamp(desk.now), channel, assurance, approval),
+        "UPDATE approvals SET state = ?, decided_at = ?, channel = ?, assurance = ?, approver = ? WHERE id = ?",
+        (ApprovalState.APPROVED, stamp(desk.now), channel, assurance, by, approval),
     )
     row = desk.row(approval)
     approved = request_of(row)
@@ -44,7 +44,7 @@ def grant(
     sealed = seal(token, key=key, salt=salt, binding=binding)
     desk.db.execute("UPDATE approvals SET token_salt = ?, token_hash = ? WHERE id = ?", (salt, sealed, approval))
     facts: dict[str, JsonValue] = {"channel": channel.value, "assurance": assurance.value}
-    log(desk.db, desk.now, row, "approved", facts if by is None else {**facts, "signer": by})
+    log(desk.db, desk.now, row, "approved", facts if by is None else {**facts, "approver": by})
     return token
 
 

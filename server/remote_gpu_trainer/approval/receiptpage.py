@@ -19,6 +19,7 @@ def receipt_text(receipt: Receipt) -> str:
                 f"- instance {plan.instance.id} of account {plan.account_id}, closed {when(receipt.closed_at)}",
                 f"- approved {when(consent.granted_at)} by {consent.channel}, level {consent.assurance}, "
                 f"approval {visible(consent.approval_id)}",
+                f"- approver: {_approver(receipt)}",
                 f"- cost by our meter {show_usd(receipt.estimated_cost)}, {_billed(receipt)}",
                 *(
                     f"- absent {when(look.at)}, while the account listed {look.instances_listed} other instance(s)"
@@ -47,6 +48,12 @@ def write_receipt_page(receipt_file: Path, receipt: Receipt) -> Path:
     if not (path.exists() and path.read_bytes() == content):
         write_private(path, content)
     return path
+
+
+def _approver(receipt: Receipt) -> str:
+    if receipt.consent.approver is None:
+        return "a person who typed the name, which proves no identity"
+    return visible(receipt.consent.approver)
 
 
 def _billed(receipt: Receipt) -> str:

@@ -46,6 +46,7 @@ def request_of(row: sqlite3.Row) -> ApprovalRequest:
         decided_at=moment(row["decided_at"]) if row["decided_at"] else None,
         channel=row["channel"],
         assurance=row["assurance"],
+        approver=row["approver"],
         reason=row["reason"],
         attempts=row["attempts"],
     )
@@ -67,6 +68,7 @@ def binding_of(request: ApprovalRequest) -> dict[str, str]:
         "approved": stamp(request.decided_at),
         "channel": request.channel.value,
         "assurance": request.assurance.value,
+        **({} if request.approver is None else {"approver": request.approver}),
     }
 
 
@@ -83,6 +85,7 @@ def consent_of(request: ApprovalRequest) -> Consent:
         plan_digest=request.plan_digest,
         channel=request.channel,
         assurance=request.assurance,
+        approver=request.approver,
         granted_at=request.decided_at,
         expires_at=request.expires_at,
     )

@@ -108,7 +108,8 @@ class Unsealing:
         self._secret = self._unsealed(request.plan.account_id)
         if self._signing is not None:
             return self._signing(request)
-        return self._book.approve(request.id, channel=Channel.TERMINAL, assurance=AssuranceLevel.SEALED)
+        by = f"passphrase of the sealed key of account {request.plan.account_id}"
+        return self._book.approve(request.id, channel=Channel.TERMINAL, assurance=AssuranceLevel.SEALED, by=by)
 
     def use(self, request: "ApprovalRequest", token: str, target: TextIO) -> None:
         """Destroy with the unsealed key: last look, spend, DELETE once, absences."""

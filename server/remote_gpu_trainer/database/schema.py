@@ -115,7 +115,9 @@ _FIRST = (
     "CREATE INDEX verifications_by_copy ON verifications (copy, seq)",
 )
 
-MIGRATIONS: tuple[tuple[str, ...], ...] = (_FIRST,)
+_APPROVER = ("ALTER TABLE approvals ADD COLUMN approver TEXT",)
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (_FIRST, _APPROVER)
 """Step n brings a file from schema n-1 to n. Each runs whole in one transaction."""
 
 

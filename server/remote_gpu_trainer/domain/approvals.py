@@ -61,6 +61,8 @@ class ApprovalRequest(Value):
     decided_at: datetime | None = None
     channel: Channel | None = None
     assurance: AssuranceLevel | None = None
+    approver: str | None = None
+    """Whose factor said yes; None where typing was enough, which proves no identity."""
     reason: str | None = None
     """What the person said when declining, or why it became void."""
     attempts: int = 0
@@ -73,5 +75,7 @@ class Consent(Value):
     plan_digest: str
     channel: Channel
     assurance: AssuranceLevel
+    approver: str | None = None
+    """As in the request."""
     granted_at: datetime
     expires_at: datetime

@@ -39,8 +39,11 @@ class ApprovalBook(Protocol):
         """Those that still wait for a person, oldest first."""
         ...
 
-    def approve(self, approval: ApprovalId, *, channel: Channel, assurance: AssuranceLevel) -> str:
-        """Mint the token. Called only by channels that a person operates. Only its hash is stored."""
+    def approve(
+        self, approval: ApprovalId, *, channel: Channel, assurance: AssuranceLevel, by: str | None = None
+    ) -> str:
+        """Mint the token. Called only by channels that a person operates. Only its hash is stored. ``by`` names whose
+        factor it was; None where typing was enough."""
         ...
 
     def decline(self, approval: ApprovalId, *, channel: Channel, reason: str) -> None:

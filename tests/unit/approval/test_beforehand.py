@@ -54,6 +54,7 @@ def test_it_carries_one_teardown_and_is_spent_by_it(
     consent, intent = spend(book, teardown, standing)
     assert (state(book, standing.id), state(book, teardown.id)) == (ApprovalState.SPENT, ApprovalState.SPENT)
     assert (consent.channel, consent.assurance) == (Channel.STANDING, AssuranceLevel.PERSON)
+    assert consent.approver == f"consent {standing.id}, given beforehand"
     assert (consent.approval_id, consent.plan_digest) == (teardown.id, teardown.plan_digest)
     assert (intent.action, intent.lease, intent.state) == ("destroy", LEASE, IntentState.OPEN)
     again = book.request(a_teardown(nonce="n2"), ttl_s=900)
@@ -160,6 +161,7 @@ def test_a_witnessed_end_opens_no_intent_and_ends_only_what_waits_for_the_consol
     request = book.request(a_teardown(), ttl_s=900)
     consent = book.witness(request.id)
     assert (consent.channel, consent.assurance) == (Channel.CONSOLE, AssuranceLevel.CONSOLE)
+    assert consent.approver == "whoever destroyed it in the platform's console"
     assert [one.action for one in journal.open_intents()] == ["create"]
     with pytest.raises(ConsentError, match="not one that waits"):
         book.witness(request.id)

@@ -387,6 +387,16 @@ def test_a_key_file_that_others_may_read_or_that_is_cut_short_is_not_used(book: 
     book.spend(request.id, token, plan_digest=request.plan_digest, lease=LEASE, request={})
 
 
+def test_another_approver_written_by_hand_is_refused(book: SqliteApprovalBook, database: Database) -> None:
+    request = book.request(a_teardown(), ttl_s=TTL)
+    token = book.approve(request.id, channel=Channel.TERMINAL, assurance=AssuranceLevel.SEALED, by="the passphrase")
+    assert book.check(request.id, token, plan_digest=request.plan_digest).approver == "the passphrase"
+    for other in ("ada SHA256:abc", None):
+        with database.write() as db:
+            db.execute("UPDATE approvals SET approver = ?", (other,))
+        assert refusal_of(book, request, token) == Refusal.WRONG
+
+
 def test_a_used_approval_cannot_be_set_back_by_hand(book: SqliteApprovalBook, database: Database) -> None:
     request, token = approved(book, a_teardown())
     book.spend(request.id, token, plan_digest=request.plan_digest, lease=LEASE, request={})

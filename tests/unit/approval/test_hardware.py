@@ -12,7 +12,7 @@ from remote_gpu_trainer.approval.sshkeys import parse_allowed_signers
 from remote_gpu_trainer.domain.approvals import ApprovalRequest, ApprovalState
 from remote_gpu_trainer.errors import ConfigError, ConsentError
 from tests.unit.approval.securitykey import SoftKey
-from tests.unit.database.builders import a_teardown
+from tests.unit.database.builders import LEASE, a_teardown
 
 ROOT = Path(__file__).parents[3]
 
@@ -56,7 +56,9 @@ def test_a_key_that_was_touched_and_unlocked_gives_a_token(
     grant = by_security_key(
         book, tmp_path / "id_sk", signers=parse_allowed_signers(key.line), program=program(tmp_path)
     )
-    book.check(asked.id, grant(asked), plan_digest=asked.plan_digest)
+    (signer,) = parse_allowed_signers(key.line)
+    consent, _ = book.spend(asked.id, grant(asked), plan_digest=asked.plan_digest, lease=LEASE, request={})
+    assert consent.approver == signer.title == f"{signer.name} {signer.fingerprint}"
 
 
 @pytest.mark.parametrize(("flags", "reason"), [(0, "nobody touched"), (1, "not unlocked")])

@@ -58,7 +58,9 @@ def test_an_answer_over_this_statement_mints_a_token_at_level_hardware(
     known = book.check(asked.id, token, plan_digest=asked.plan_digest)
     assert (known.channel, known.assurance) == (Channel.PAGE, AssuranceLevel.HARDWARE)
     [event] = journal.events(LEASE, kind="approval.approved", limit=1)
-    assert event.data["signer"] == f"passkey {passkey.fingerprint}"
+    assert event.data["approver"] == f"passkey {passkey.fingerprint}"
+    consent, _ = book.spend(asked.id, token, plan_digest=asked.plan_digest, lease=LEASE, request={})
+    assert consent.approver == f"passkey {passkey.fingerprint}"
 
 
 Wrong = Callable[[SoftPasskey, ApprovalRequest], str]

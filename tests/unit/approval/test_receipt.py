@@ -134,5 +134,8 @@ def test_a_receipt_can_be_read_and_kept_as_a_page(tmp_path: Path) -> None:
 
 def test_a_bill_that_could_not_be_read_is_said() -> None:
     text = receipt_text(a_receipt().model_copy(update={"billed_cost": None}))
+    assert "- approver: a person who typed the name, which proves no identity" in text
+    named = a_receipt().consent.model_copy(update={"approver": "ada SHA256:abc"})
+    assert "- approver: ada SHA256:abc" in receipt_text(a_receipt().model_copy(update={"consent": named}))
     assert "the platform's own charges could not be read" in text
     assert text.count("absent 2026-08-01") == 2

@@ -167,7 +167,9 @@ def test_a_signature_over_the_statement_approves_at_level_hardware(
     token = book.approve_signed(request.id, KEY.sign(statement_of(request, pinned(KEY))), signers=pinned(KEY))
     consent, _ = book.spend(request.id, token, plan_digest=request.plan_digest, lease=LEASE, request={})
     assert (consent.assurance, consent.channel) == (AssuranceLevel.HARDWARE, Channel.TERMINAL)
-    assert str(journal.events(LEASE, kind="approval.approved")[0].data["signer"]).startswith("ada@example.org SHA256:")
+    assert str(journal.events(LEASE, kind="approval.approved")[0].data["approver"]).startswith(
+        "ada@example.org SHA256:"
+    )
 
 
 def test_a_signature_for_one_request_opens_no_other_and_its_counter_is_remembered(book: SqliteApprovalBook) -> None:

@@ -7,11 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from remote_gpu_trainer.approval.book import SqliteApprovalBook
 from remote_gpu_trainer.database.file import Database
 from remote_gpu_trainer.database.schema import APPLICATION_ID, MIGRATIONS
+from remote_gpu_trainer.domain.approvals import AssuranceLevel, Channel
 from remote_gpu_trainer.errors import JournalError
 from remote_gpu_trainer.journal import SqliteJournal
-from tests.unit.database.builders import ACCOUNT, LEASE, HandClock, a_lease
+from tests.unit.database.builders import ACCOUNT, LEASE, HandClock, a_lease, a_teardown
 
 
 @pytest.fixture
@@ -105,7 +107,8 @@ def test_a_row_that_this_program_did_not_write_is_damage_and_not_a_crash(file: P
 
 def test_a_file_from_a_newer_version_is_refused(file: Path) -> None:
     Database(file, steps=[*MIGRATIONS, ["CREATE TABLE later (x)"]]).close()
-    with pytest.raises(JournalError, match=r"has schema 2.*up to 1.*update remote-gpu-trainer"):
+    known = len(MIGRATIONS)
+    with pytest.raises(JournalError, match=rf"has schema {known + 1}.*up to {known}.*update remote-gpu-trainer"):
         Database(file)
 
 
@@ -117,6 +120,20 @@ def test_an_older_file_is_brought_up_to_date_with_what_it_holds(file: Path) -> N
         with Database(file, steps=later) as database, database.read() as db:
             assert [row[0] for row in db.execute("SELECT x FROM later")] == [1, 2]
             assert db.execute("SELECT count(*) FROM leases").fetchone()[0] == 1
+
+
+def test_a_consent_of_the_first_schema_holds_in_the_newest(file: Path) -> None:
+    clock = HandClock()
+    with Database(file, steps=MIGRATIONS[:1]) as old, SqliteJournal(old, clock=clock) as journal:
+        journal.open_lease(a_lease(), account_id=ACCOUNT, request={})
+    with sqlite3.connect(file) as plain:
+        columns = [row[1] for row in plain.execute("PRAGMA table_info(approvals)")]
+    plain.close()
+    assert "approver" not in columns
+    with SqliteApprovalBook(file, clock=clock) as book:
+        request = book.request(a_teardown(), ttl_s=900)
+        token = book.approve(request.id, channel=Channel.TERMINAL, assurance=AssuranceLevel.PERSON)
+        assert book.check(request.id, token, plan_digest=request.plan_digest).approver is None
 
 
 def test_a_step_that_fails_leaves_the_file_at_the_version_before(file: Path) -> None:

@@ -91,6 +91,9 @@ async def the_road(stage: Stage, env: dict[str, str], full: str) -> None:
     done = await on_terminal(env, "approve", request.id, lines=yes)
     assert done.status == 0 and "its meter is off" in done.screen, done
     assert not stage.there(instance_id)
+    spent = stage.services.approvals.get(request.id)
+    account = request.plan.account_id
+    assert spent is not None and spent.approver == f"passphrase of the sealed key of account {account}"
     shown = done.screen + done.out
     assert PASSPHRASE not in shown and full not in shown and "The token" not in shown
     closed = (await stage.call("poll_status", target=run))["runs"][0]
