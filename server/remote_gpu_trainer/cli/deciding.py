@@ -54,9 +54,11 @@ def decide(
     Raises:
         ConsentError: there is no terminal, the request is not open, or a factor was not satisfied.
         InvalidRequest: there is no such request.
+        ConfigError: no key is sealed that would have to be unsealed.
     """
     from remote_gpu_trainer.approval.terminal import approve_on_terminal
     from remote_gpu_trainer.domain.approvals import AssuranceLevel
+    from remote_gpu_trainer.errors import ConfigError
 
     request = book.get(approval)
     level = AssuranceLevel.PERSON if request is None else needed_level(settings.policy, request.plan)
@@ -68,6 +70,12 @@ def decide(
         return approve_on_terminal(book, approval, grant=signing, use=_kept(request))
     if level is AssuranceLevel.PERSON:
         return approve_on_terminal(book, approval, use=_kept(request))
+    if not _has_sealed(settings):
+        raise ConfigError(
+            f"the policy asks for level {level.value}, and no key is sealed here",
+            next_step="rgt approve --enroll sealed, in this terminal; then rgt approve again",
+            effect="Nobody was asked, and nothing was approved.",
+        )
     factors = Unsealing(book, settings, signing if level is AssuranceLevel.HARDWARE else None)
     use = factors.use if request is not None and request.plan.action == "destroy" else None
     return approve_on_terminal(book, approval, grant=factors.grant, use=use)

@@ -8,11 +8,15 @@ import anyio.to_thread
 import pytest
 
 from remote_gpu_trainer import settings
+from remote_gpu_trainer.app import journal_file
 from remote_gpu_trainer.approval.anchors import SEALED_FILE
+from remote_gpu_trainer.approval.book import SqliteApprovalBook
+from remote_gpu_trainer.clock import SystemClock
 from remote_gpu_trainer.domain.approvals import ApprovalState, AssuranceLevel
 from remote_gpu_trainer.emulator.service import Emulator
 from remote_gpu_trainer.vastai.keys import AGENT_PERMISSIONS
 from tests.stage import QUIET, SPEED, Renter, Stage, environment, on_stage
+from tests.unit.database.builders import a_teardown
 from tests.unit.services.consent.atterminal import Sitting, sit
 from tests.unit.services.consent.person import agree, asked
 
@@ -131,3 +135,18 @@ def test_a_scoped_key_made_by_hand_is_tried_before_the_full_one_is_sealed(
         assert listed.status == 0 and "Nothing was added" in listed.out, listed
         assert f"  sealed: vast.ai destroying key of account {ready.account_id}\n" in listed.screen
         assert "  passkey: none\n  security-key: none\n" in listed.screen
+
+
+def test_without_a_sealed_key_nobody_reads_and_types_in_vain(tmp_path: Path) -> None:
+    env = {"HOME": str(tmp_path), "RGT_HOME": str(tmp_path / "rgt")}
+    clock = SystemClock()
+    with SqliteApprovalBook(journal_file(tmp_path / "rgt"), clock=clock) as book:
+        (tmp_path / "rgt" / settings.POLICY_FILE).write_text(POLICY, encoding="utf-8")
+        request = book.request(a_teardown(), ttl_s=900)
+
+        said = sit(env, ("approve", request.id), [])
+
+        assert said.status == 2 and "rgt approve --enroll sealed" in said.out and "Nobody was asked" in said.out, said
+        assert said.screen == ""
+        known = book.get(request.id)
+    assert known is not None and known.state is ApprovalState.OPEN
