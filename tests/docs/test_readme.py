@@ -15,6 +15,7 @@ import pytest
 
 from remote_gpu_trainer.domain.policy import Policy
 from remote_gpu_trainer.emulator.service import Emulator
+from tests.stage import QUIET
 from tests.tools.test_tool_list import NAMES
 from tests.unit.emulator.renter import Renter
 
@@ -40,8 +41,8 @@ def commands() -> list[str]:
 
 @pytest.fixture(scope="module")
 def market(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Renter]:
-    with Emulator(tmp_path_factory.mktemp("market"), speed=60, ssh="none") as ready, Renter(ready) as renter:
-        renter.do("/quirks", **{"lively-market": False})
+    folder = tmp_path_factory.mktemp("market")
+    with Emulator(folder, speed=60, ssh="none", without=QUIET) as ready, Renter(ready) as renter:
         yield renter
 
 
