@@ -95,6 +95,7 @@ def compose(settings: Settings, *, clock: Clock | None = None) -> Services:
         ledger=ledger,
         caps=caps,
         asking=RentAsking(journal=journal, approvals=approvals, policy=policy, clock=clock),
+        approvals=approvals,
         connector=connector,
         policy=policy,
         platform=platform,

@@ -4,6 +4,7 @@ from datetime import datetime, timedelta
 
 from pydantic import JsonValue
 
+from remote_gpu_trainer.approval.refusal import NOT_USED
 from remote_gpu_trainer.approval.rows import consent_of
 from remote_gpu_trainer.domain.approvals import ApprovalRequest, ApprovalState, AssuranceLevel, Channel, Consent
 from remote_gpu_trainer.domain.artifacts import VerificationLevel
@@ -28,7 +29,6 @@ LONGEST_PAUSE_S = 2.0
 MOST_REST_LOOKS = 30
 IN_FLIGHT = timedelta(minutes=3)
 """Longer than one DELETE with its looks can take: until then an open intent may belong to a living process."""
-NOT_USED = "the consent could not be used at once"
 CONSOLE_MINUTES = 24 * 60.0
 """A person who has to find the console gets a day."""
 
