@@ -12,7 +12,8 @@ import pytest
 from remote_gpu_trainer.app import NIGHT_LOCK, compose
 from remote_gpu_trainer.domain.approvals import ApprovalState, AssuranceLevel
 from remote_gpu_trainer.services.container import Services
-from remote_gpu_trainer.services.night import Night, only_one
+from remote_gpu_trainer.services.night import Night
+from remote_gpu_trainer.services.rounds import only_one
 from tests.stage import Stage, environment, on_stage
 from tests.unit.services.consent.atterminal import preapprove
 from tests.unit.services.consent.later import AheadClock, later
