@@ -84,11 +84,9 @@ class Homeward:
         report = await self._proof.verify(copy_id=newest.copy_id, path=None, expect=None)
         self._pauses.end(run)
         files, size = len(newest.manifest.files), show_bytes(newest.manifest.size)
+        brought = f"{files} file{'' if files == 1 else 's'}, {size}, home in {newest.destination}"
         level = "nothing" if report.lowest_level is None else report.lowest_level.name
-        return (
-            f"{files} files, {size}, are home in {newest.destination}; every file reached {level}, the verification "
-            f"{'passed' if report.passed else 'FAILED'}"
-        )
+        return f"{brought}; every file reached {level}, the verification {'passed' if report.passed else 'FAILED'}"
 
     def _after_the_end(self, record: LeaseRecord, receipt: CopyReceipt) -> bool:
         """Whether the newest job had ended when this copy was made; one made in the middle lacks the newest."""

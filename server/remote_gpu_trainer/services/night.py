@@ -32,7 +32,7 @@ class Night:
         if self.ended is None:
             return f"{self.run}: the end that was agreed to beforehand waits: {'; '.join(self.waits_for)}"
         receipt = "" if self.ended.receipt_path is None else f"; receipt {self.ended.receipt_path}"
-        return f"{self.run}: {self.ended.note}, as agreed to beforehand{receipt}"
+        return f"{self.run}, ended as agreed to beforehand: {self.ended.note}{receipt}"
 
 
 class NightWatch:

@@ -31,7 +31,7 @@ async def test_an_ended_job_is_brought_home_and_proven_once(stage: Stage) -> Non
 
     brought = await round_of(stage, run)
 
-    assert brought is not None and "1 files" in str(brought)
+    assert brought is not None and "1 file," in str(brought)
     assert "every file reached LOADS, the verification passed" in str(brought)
     assert (await stage.call("poll_status", target=run))["runs"][0]["phase"] == "proven"
     assert await round_of(stage, run) is None
@@ -90,6 +90,6 @@ async def test_a_night_without_an_agent_ends_with_the_results_at_home_and_the_me
 
         said = done.stdout.decode()
         assert done.returncode == 0, done.stderr.decode()
-        assert "the verification passed" in said and "as agreed to beforehand; receipt " in said
+        assert "the verification passed" in said and "ended as agreed to beforehand: " in said
         assert not stage.there(instance_id)
         assert (tmp_path / "home" / "rgt" / "results" / run / "result.json").exists()

@@ -183,7 +183,7 @@ async def test_a_server_that_is_only_left_running_acts_by_itself(stage: Stage, a
         assert server.stdin is not None and server.stderr is not None
         with anyio.fail_after(40):
             told = ""
-            while "as agreed to beforehand; receipt " not in told:
+            while "ended as agreed to beforehand: " not in told:
                 told += (await server.stderr.receive()).decode()
         await server.stdin.aclose()
     assert not stage.there(instance_id)
@@ -195,4 +195,4 @@ async def test_one_look_by_a_timer_of_the_system_ends_it_and_says_so(stage: Stag
     done = await anyio.run_process(command, env=environment(stage.folder, stage.market), check=False)
     said = done.stdout.decode()
     assert done.returncode == 0, done.stderr.decode()
-    assert f"{run}: " in said and "as agreed to beforehand; receipt " in said and not stage.there(instance_id)
+    assert f"{run}, ended as agreed to beforehand: " in said and not stage.there(instance_id)
