@@ -71,6 +71,10 @@ class TeardownService:
         """
         return self.level(find_run(self._journal, _teardown(request).lease))
 
+    def acts_beforehand(self, record: LeaseRecord) -> bool:
+        """Whether a consent was given beforehand that the policy, as it is now, lets count for this run."""
+        return any(self._reaches(one, record) for one in self._approvals.standing(record.lease.id))
+
     async def advance(self, target: str | int) -> ApprovalRequest | TeardownOutcome:
         """Go as far as is allowed without asking: the open request for a person, or the end where consent was given.
 
