@@ -2,15 +2,19 @@
 
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
-from remote_gpu_trainer.domain.artifacts import BucketCopy, BucketObject, BucketRules, CopyReceipt
+import anyio.to_thread
+
+from remote_gpu_trainer.domain.artifacts import BucketCopy, BucketObject, BucketRules, CopyReceipt, ManifestEntry
 from remote_gpu_trainer.errors import DigestMismatch, TransferError
-from remote_gpu_trainer.ports import Clock, ObjectStore
+from remote_gpu_trainer.ports import Clock, ObjectStore, UploadNotes
 from remote_gpu_trainer.transfer.crew import crew
 from remote_gpu_trainer.transfer.landing import Landing
 from remote_gpu_trainer.transfer.limits import Progress, ProgressSink
 from remote_gpu_trainer.transfer.paths import shown
+from remote_gpu_trainer.transfer.upload import Uploads, weigh
 
 AT_ONCE = 8
 STILL_THERE = "The local copy is whole, and the machine is as it was."
@@ -20,8 +24,8 @@ OpenStore = Callable[[str], ObjectStore]
 class Buckets:
     """Copies local, proven files into buckets. No credential of a bucket ever reaches a rented machine."""
 
-    def __init__(self, open_store: OpenStore, clock: Clock) -> None:
-        self._open, self._clock = open_store, clock
+    def __init__(self, open_store: OpenStore, notes: UploadNotes, clock: Clock) -> None:
+        self._open, self._notes, self._clock = open_store, notes, clock
 
     def open(self, url: str) -> ObjectStore:
         """The bucket, not asked yet.
@@ -34,48 +38,20 @@ class Buckets:
     async def store(self, receipt: CopyReceipt, url: str, progress: ProgressSink | None) -> CopyReceipt:
         """Bring every file of a copy into a bucket, and prove each object. What is there and proven is not sent again.
 
+        An upload of a large file that was cut goes on. The error of one that fails says what stays there and bills.
+
         Raises:
             DigestMismatch: a local file changed, or an object does not hold what was sent.
             TransferError: the bucket cannot be used.
         """
-        store, files = self._open(url), list(receipt.manifest.files)
-        there, waiting = await store.etags(), list(reversed(files))
-        objects: list[BucketObject] = []
-        stored, began = 0, self._clock.monotonic()
-        landing = Landing(Path(receipt.destination))
-
-        async def work() -> None:
-            nonlocal stored
-            while waiting:
-                entry = waiting.pop()
-                source = landing.open_plain(entry.path)
-                if source is None or entry.sha256 is None:
-                    raise _changed(entry.path)
-                try:
-                    known = entry.path in there
-                    found = await store.proof(entry.path, source, entry.sha256) if known else None
-                    if found is None:
-                        await store.put(entry.path, source, entry.sha256)
-                        stored += entry.size
-                        found = await store.proof(entry.path, source, entry.sha256)
-                finally:
-                    os.close(source)
-                if found is None:
-                    raise _other(entry.path, store)
-                objects.append(found)
-                if progress is not None:
-                    progress(self._progress(receipt, objects, stored, began))
-
-        try:
-            await crew(work, AT_ONCE)
-        finally:
-            landing.close()
-        objects.sort(key=lambda one: one.path)
+        store = self._open(url)
+        filling = _Filling(receipt, store, Uploads(store, self._notes, self._clock), self._clock, progress)
+        await filling.run()
         copy = BucketCopy(
             url=store.describe(),
-            objects=tuple(objects),
-            bytes_stored=stored,
-            warnings=warnings(await store.rules()),
+            objects=tuple(sorted(filling.objects, key=lambda one: one.path)),
+            bytes_stored=filling.stored,
+            warnings=(*warnings(await store.rules()), *filling.uploads.warnings),
         )
         return receipt.model_copy(update={"bucket": copy, "finished_at": self._clock.now()})
 
@@ -97,16 +73,88 @@ class Buckets:
                 differences.append(f"{shown(one.path)} in {bucket.url} is another object than the proven one")
         return differences
 
-    def _progress(self, receipt: CopyReceipt, objects: list[BucketObject], stored: int, began: float) -> Progress:
-        total, done = receipt.manifest.size, sum(one.size for one in objects)
-        rate = stored / max(self._clock.monotonic() - began, 1e-3)
-        return Progress(
-            bytes_done=done,
-            bytes_total=total,
-            files_done=len(objects),
-            files_total=len(receipt.manifest.files),
-            rate=rate,
-            eta_s=(total - done) / rate if rate else None,
+
+class _Filling:
+    """One copy on its way into a bucket."""
+
+    def __init__(
+        self, receipt: CopyReceipt, store: ObjectStore, uploads: Uploads, clock: Clock, progress: ProgressSink | None
+    ) -> None:
+        self._receipt, self._store, self.uploads = receipt, store, uploads
+        self._clock, self._began, self._progress = clock, clock.monotonic(), progress
+        self._waiting = list(reversed(receipt.manifest.files))
+        self._there: dict[str, tuple[int, str]] = {}
+        self._under_way: dict[str, int] = {}
+        self.objects: list[BucketObject] = []
+        self.stored = 0
+
+    async def run(self) -> None:
+        """Bring and prove every file."""
+        self._landing = Landing(Path(self._receipt.destination))
+        try:
+            self._there = await self._store.etags()
+            await self.uploads.recall(self._receipt.manifest.files)
+            await crew(self._work, AT_ONCE)
+            await self.uploads.settle()
+        except TransferError as bad:
+            bad.message += self.uploads.left()
+            raise
+        finally:
+            self.uploads.close()
+            self._landing.close()
+
+    async def _work(self) -> None:
+        while self._waiting:
+            entry = self._waiting.pop()
+            source = self._landing.open_plain(entry.path)
+            if source is None:
+                raise _changed(entry.path)
+            try:
+                self.objects.append(await self._one(entry, source))
+            finally:
+                os.close(source)
+            self._under_way.pop(entry.path, None)
+            self._tell()
+
+    async def _one(self, entry: ManifestEntry, source: int) -> BucketObject:
+        try:
+            digests = await anyio.to_thread.run_sync(weigh, source, self._store.part_bytes(entry.size))
+        except OSError as bad:
+            raise _unread(entry.path, bad) from bad
+        if (digests.size, digests.sha256) != (entry.size, entry.sha256):
+            raise _changed(entry.path)
+        if entry.path in self._there and (found := await self._store.proof(entry.path, digests)) is not None:
+            return found
+        if digests.part_bytes is None:
+            await self._store.put(entry.path, source, digests.sha256)
+            self.stored += entry.size
+        else:
+            await self.uploads.bring(entry.path, source, digests, partial(self._part, entry.path))
+        found = await self._store.proof(entry.path, digests)
+        if found is None:
+            raise _other(entry.path, self._store)
+        return found
+
+    def _part(self, path: str, length: int, crossed: bool) -> None:
+        self.stored += length if crossed else 0
+        self._under_way[path] = self._under_way.get(path, 0) + length
+        self._tell()
+
+    def _tell(self) -> None:
+        if self._progress is None:
+            return
+        manifest = self._receipt.manifest
+        done = min(sum(one.size for one in self.objects) + sum(self._under_way.values()), manifest.size)
+        rate = self.stored / max(self._clock.monotonic() - self._began, 1e-3)
+        self._progress(
+            Progress(
+                bytes_done=done,
+                bytes_total=manifest.size,
+                files_done=len(self.objects),
+                files_total=len(manifest.files),
+                rate=rate,
+                eta_s=(manifest.size - done) / rate if rate else None,
+            )
         )
 
 
@@ -123,6 +171,14 @@ def _changed(path: str) -> DigestMismatch:
         f"{shown(path)} changed on this disk after it was copied",
         next_step="call copy_out again: it fetches what changed here",
         effect=STILL_THERE,
+    )
+
+
+def _unread(path: str, bad: OSError) -> TransferError:
+    return TransferError(
+        f"{shown(path)} cannot be read on this disk any more: {bad.strerror or bad}",
+        next_step="check the disk, then call copy_out again",
+        effect="The object of that name is as it was, and the machine too.",
     )
 
 
