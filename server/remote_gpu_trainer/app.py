@@ -20,6 +20,7 @@ from remote_gpu_trainer.services.hosts import HostAccess
 from remote_gpu_trainer.services.jobs import JobService
 from remote_gpu_trainer.services.layout import layout_of
 from remote_gpu_trainer.services.ledger import Ledger
+from remote_gpu_trainer.services.night import NightWatch
 from remote_gpu_trainer.services.offers import OfferService
 from remote_gpu_trainer.services.planning import Planner
 from remote_gpu_trainer.services.pull import ProofService, PullService
@@ -40,6 +41,7 @@ from remote_gpu_trainer.vastai.client import VastClient
 from remote_gpu_trainer.verify.fresh import FreshCopies
 
 JOURNAL_FILE = "journal.sqlite"
+NIGHT_LOCK = "night.lock"
 UPLOADS = "uploads"
 """Folder of a home with a note for each upload into a bucket that is not completed."""
 
@@ -95,6 +97,7 @@ def compose(settings: Settings, *, clock: Clock | None = None) -> Services:
         ledger=ledger,
         caps=caps,
         asking=RentAsking(journal=journal, approvals=approvals, policy=policy, clock=clock),
+        approvals=approvals,
         connector=connector,
         policy=policy,
         platform=platform,
@@ -104,6 +107,19 @@ def compose(settings: Settings, *, clock: Clock | None = None) -> Services:
 
     fresh = FreshCopies()
     standing = StandingService(journal=journal, approvals=approvals, ledger=ledger, policy=policy, clock=clock)
+    looker = Looker(journal=journal, hosts=hosts, buckets=buckets, ledger=ledger, policy=policy, clock=clock)
+    planner = Planner(market=market, journal=journal, ledger=ledger, policy=policy, clock=clock)
+    teardown = TeardownService(
+        journal=journal,
+        approvals=approvals,
+        looker=looker,
+        planner=planner,
+        ending=Ending(market=market, journal=journal, watch=watch, ledger=ledger, home=home, clock=clock),
+        standing=standing,
+        states=states,
+        policy=policy,
+        clock=clock,
+    )
 
     async def aclose() -> None:
         await market.aclose()
@@ -150,18 +166,17 @@ def compose(settings: Settings, *, clock: Clock | None = None) -> Services:
             fresh=fresh,
         ),
         proof=ProofService(journal=journal, clock=clock, fresh=fresh, policy=policy),
-        teardown=TeardownService(
-            journal=journal,
-            approvals=approvals,
-            looker=Looker(journal=journal, hosts=hosts, buckets=buckets, ledger=ledger, policy=policy, clock=clock),
-            planner=Planner(market=market, journal=journal, ledger=ledger, policy=policy, clock=clock),
-            ending=Ending(market=market, journal=journal, watch=watch, ledger=ledger, home=home, clock=clock),
-            standing=standing,
-            states=states,
-            policy=policy,
-            clock=clock,
-        ),
+        teardown=teardown,
         standing=standing,
+        night=NightWatch(
+            journal=journal,
+            standing=standing,
+            teardown=teardown,
+            looker=looker,
+            planner=planner,
+            clock=clock,
+            lock=home / NIGHT_LOCK,
+        ),
         spend=SpendService(
             market=market,
             journal=journal,

@@ -8,6 +8,7 @@ from remote_gpu_trainer.secretstore import SecretStore
 from remote_gpu_trainer.services.guard import Guard
 from remote_gpu_trainer.services.jobs import JobService
 from remote_gpu_trainer.services.layout import Layout
+from remote_gpu_trainer.services.night import NightWatch
 from remote_gpu_trainer.services.offers import OfferService
 from remote_gpu_trainer.services.pull import ProofService, PullService
 from remote_gpu_trainer.services.reconcile import Reconciler
@@ -41,6 +42,7 @@ class Services:
     proof: ProofService
     teardown: TeardownService
     standing: StandingService
+    night: NightWatch
     spend: SpendService
     reconcile: Reconciler
     aclose: Callable[[], Awaitable[None]]

@@ -9,6 +9,7 @@ from importlib.metadata import version
 from pydantic import Field, JsonValue
 
 from remote_gpu_trainer.approval.dossier import render
+from remote_gpu_trainer.approval.refusal import agreed_already
 from remote_gpu_trainer.domain.approvals import ApprovalRequest, ApprovalState
 from remote_gpu_trainer.domain.ids import ApprovalId, LeaseId
 from remote_gpu_trainer.domain.instances import Account, Volume
@@ -164,7 +165,9 @@ class RentAsking:
 
 
 def required(request: ApprovalRequest) -> ConsentRequired:
-    """The refusal that shows the plan and says what the person does."""
+    """The refusal that shows the plan and says what the person does, or that they have agreed to it already."""
+    if request.state is ApprovalState.APPROVED:
+        return agreed_already(request, "create_instance")
     return ConsentRequired(
         f"it is dearer than the policy allows unasked, so a person decides. Show them this plan as it is:\n\n"
         f"{render(request.plan)}",

@@ -10,7 +10,7 @@ from mcp.types import ToolAnnotations
 from pydantic import Field
 
 from remote_gpu_trainer.approval.elicitation import question
-from remote_gpu_trainer.domain.approvals import ApprovalRequest, AssuranceLevel, Channel
+from remote_gpu_trainer.domain.approvals import ApprovalRequest, Channel
 from remote_gpu_trainer.domain.ids import ApprovalId
 from remote_gpu_trainer.domain.offers import JobShape, OfferQuery, RentalType
 from remote_gpu_trainer.domain.plans import RentPlan
@@ -177,16 +177,13 @@ def tools(services: Services) -> list[Tool]:
         approval_id: ApprovalIdGiven = None,
         token: TokenGiven = None,
     ) -> answers.Runs:
-        wanted = order.request
-        consent = None if approval_id is None or token is None else HandedOver(ApprovalId(approval_id), token)
-        asked = order.asked
+        wanted, asked = order.request, order.asked
         if asked is not None and was_asked(said):
             demand_agreement(services, asked, said)
-            consent = HandedOver(
-                asked.id,
-                services.approvals.approve(asked.id, channel=Channel.ELICITATION, assurance=AssuranceLevel.PERSON),
-            )
-        record = await services.rent.rent(wanted, consent)
+            record = await services.rent.agreed(wanted, asked.id, Channel.ELICITATION)
+        else:
+            handed = None if approval_id is None or token is None else HandedOver(ApprovalId(approval_id), token)
+            record = await services.rent.rent(wanted, handed)
         told_of = services.guard.said(Stage.RENT, record.lease.id)
         return answers.runs(await services.watch.status(record.lease.id), told_of)
 

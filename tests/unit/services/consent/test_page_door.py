@@ -1,11 +1,13 @@
 """Clients that open addresses are sent to the page: opening it is no yes, and the address never reaches the model."""
 
+from collections.abc import AsyncGenerator
 from dataclasses import replace
+from typing import Literal
 
 import pytest
 from mcp import Client
 from mcp.client.context import ClientRequestContext
-from mcp.types import ElicitRequestParams, ElicitRequestURLParams, ElicitResult, TextContent
+from mcp.types import ElicitRequestParams, ElicitRequestURLParams, ElicitResult, InputResponses, TextContent
 
 from remote_gpu_trainer.approval.book import SqliteApprovalBook
 from remote_gpu_trainer.approval.door import LazyDoor
@@ -16,50 +18,86 @@ from tests.stage import Stage, on_stage
 
 pytestmark = pytest.mark.anyio
 
+MODES = ("legacy", "2026-07-28")
 POLICY = 'approval_level = "hardware"\n'
 
 
-class Opener:
-    """A client whose person opens every address that they are sent to, and answers nothing there."""
+Action = Literal["accept", "decline", "cancel"]
 
-    def __init__(self) -> None:
+
+class Opener:
+    """A client whose person opens every address that they are sent to, or none, and answers nothing there."""
+
+    def __init__(self, action: Action = "accept") -> None:
+        self.action: Action = action
         self.sent: list[ElicitRequestURLParams] = []
 
     async def __call__(self, context: ClientRequestContext, params: ElicitRequestParams) -> ElicitResult:
         assert isinstance(params, ElicitRequestURLParams), "level hardware is never answered in a form"
         self.sent.append(params)
-        return ElicitResult(action="accept")
+        return ElicitResult(action=self.action)
 
 
-@pytest.mark.parametrize(("mode", "asked"), [("legacy", 1), ("2026-07-28", 0)])
-async def test_accepting_an_address_means_opened_and_not_approved(
-    tmp_path_factory: pytest.TempPathFactory, mode: str, asked: int
-) -> None:
+@pytest.fixture(scope="module")
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture(scope="module")
+async def behind(tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[tuple[Stage, str, int]]:
+    """A stage with a page, one run whose results are proven, and its instance."""
     async with on_stage(tmp_path_factory.mktemp("door"), policy=POLICY) as stage:
         run, instance_id, _ = await stage.proven("opened")
-        file = stage.services.settings.home / "journal.sqlite"
-        with SqliteApprovalBook(file, clock=SystemClock()) as book:
+        with SqliteApprovalBook(stage.services.settings.home / "journal.sqlite", clock=SystemClock()) as book:
             door = LazyDoor(lambda: PageServer(book))
             try:
-                text = await destroyed_by(replace_door(stage, door), run, opener := Opener(), mode)
+                yield replace_door(stage, door), run, instance_id
             finally:
                 door.close()
-        assert "The instance was not destroyed" in text and stage.there(instance_id)
-        assert len(opener.sent) == asked
-        assert ("has opened the page, which is no answer yet" in text) == bool(asked)
-        for one in opener.sent:
-            assert one.url.startswith("http://localhost:") and one.url not in text
-            assert one.url.rsplit("/", 1)[1] not in text
-        (request,) = stage.services.approvals.open_requests()
-        assert request.plan.name == run
+
+
+@pytest.mark.parametrize("mode", MODES)
+async def test_accepting_an_address_means_opened_and_not_approved(behind: tuple[Stage, str, int], mode: str) -> None:
+    stage, run, instance_id = behind
+    text = await destroyed_by(stage, run, opener := Opener(), mode)
+    assert "The instance was not destroyed" in text and stage.there(instance_id)
+    (one,) = opener.sent
+    assert "has opened the page, which is no answer yet" in text
+    assert one.url.startswith("http://localhost:") and one.url not in text
+    assert one.url.rsplit("/", 1)[1] not in text
+    (request,) = stage.services.approvals.open_requests()
+    assert request.plan.name == run
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("action", ["decline", "cancel"])
+async def test_an_address_that_nobody_opens_refuses_nothing_and_leaves_the_terminal(
+    behind: tuple[Stage, str, int], mode: str, action: Action
+) -> None:
+    stage, run, instance_id = behind
+    text = await destroyed_by(stage, run, opener := Opener(action), mode)
+    assert len(opener.sent) == 1 and stage.there(instance_id)
+    assert "has opened the page" not in text and "`rgt approve" in text
+    (request,) = stage.services.approvals.open_requests()
+    assert request.plan.name == run
+
+
+async def test_an_answer_about_another_page_does_not_count(behind: tuple[Stage, str, int]) -> None:
+    stage, run, instance_id = behind
+    foreign: InputResponses = {"page-apr-other": ElicitResult(action="accept")}
+    text = await destroyed_by(stage, run, opener := Opener("decline"), MODES[1], foreign)
+    assert len(opener.sent) == 1 and stage.there(instance_id)
+    assert "has opened the page" not in text
 
 
 def replace_door(stage: Stage, door: LazyDoor) -> Stage:
     return replace(stage, services=replace(stage.services, door=door))
 
 
-async def destroyed_by(stage: Stage, run: str, opener: Opener, mode: str) -> str:
+async def destroyed_by(
+    stage: Stage, run: str, opener: Opener, mode: str, responses: InputResponses | None = None
+) -> str:
     async with Client(build_server(stage.services), elicitation_callback=opener, mode=mode) as client:
-        answer = await client.call_tool("destroy", {"target": run}, read_timeout_seconds=50)
+        answer = await client.call_tool("destroy", {"target": run}, input_responses=responses, read_timeout_seconds=50)
     assert answer.is_error
     return "\n".join(part.text for part in answer.content if isinstance(part, TextContent))
