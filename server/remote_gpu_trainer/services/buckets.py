@@ -2,12 +2,14 @@
 
 import os
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import anyio.to_thread
 
 from remote_gpu_trainer.domain.artifacts import BucketCopy, BucketObject, BucketRules, CopyReceipt, ManifestEntry
+from remote_gpu_trainer.domain.plans import SecondCopy
 from remote_gpu_trainer.errors import DigestMismatch, TransferError
 from remote_gpu_trainer.ports import Clock, ObjectStore, UploadNotes
 from remote_gpu_trainer.transfer.crew import crew
@@ -19,6 +21,16 @@ from remote_gpu_trainer.transfer.upload import Uploads, weigh
 AT_ONCE = 8
 STILL_THERE = "The local copy is whole, and the machine is as it was."
 OpenStore = Callable[[str], ObjectStore]
+
+
+@dataclass(frozen=True)
+class Rechecked:
+    """A bucket, looked at again."""
+
+    differences: tuple[str, ...]
+    """From the proven copy, one sentence each."""
+    second: SecondCopy | None
+    """What a plan says of it; None where there is none, or it could not be read."""
 
 
 class Buckets:
@@ -55,15 +67,18 @@ class Buckets:
         )
         return receipt.model_copy(update={"bucket": copy, "finished_at": self._clock.now()})
 
-    async def recheck(self, receipt: CopyReceipt) -> list[str]:
-        """Whether the bucket still holds the proven objects. Returns differences, one sentence each."""
+    async def recheck(self, receipt: CopyReceipt) -> Rechecked:
+        """Whether the bucket still holds the proven objects, and what it will do with them by its rules of today."""
         bucket = receipt.bucket
         if bucket is None:
-            return []
+            return Rechecked((), None)
         try:
-            there = await self._open(bucket.url).etags()
+            store = self._open(bucket.url)
+            there = await store.etags()
         except TransferError as bad:
-            return [f"the bucket's copy cannot be read: {bad.message}"]
+            return Rechecked((f"the bucket's copy cannot be read: {bad.message}",), None)
+        rules = await store.rules()
+        second = SecondCopy(url=bucket.url, objects=len(bucket.objects), deleting=rules.expiring, doubts=_doubts(rules))
         differences: list[str] = []
         for one in bucket.objects:
             seen = there.get(one.path)
@@ -71,7 +86,7 @@ class Buckets:
                 differences.append(f"{shown(one.path)} is not in {bucket.url} any more")
             elif seen != (one.size, one.etag):
                 differences.append(f"{shown(one.path)} in {bucket.url} is another object than the proven one")
-        return differences
+        return Rechecked(tuple(differences), second)
 
 
 class _Filling:
@@ -160,10 +175,12 @@ class _Filling:
 
 def warnings(rules: BucketRules) -> tuple[str, ...]:
     """How a bucket may lose what it was given."""
-    said = [f"the bucket will delete this copy: {rule}" for rule in rules.expiring]
-    if rules.versioned is False:
-        said.append("the bucket keeps no old versions: an overwritten or deleted object is gone")
-    return (*said, *rules.unread)
+    return (*(f"the bucket will delete this copy: {rule}" for rule in rules.expiring), *_doubts(rules))
+
+
+def _doubts(rules: BucketRules) -> tuple[str, ...]:
+    unversioned = "the bucket keeps no old versions: an overwritten or deleted object is gone"
+    return (*([unversioned] if rules.versioned is False else []), *rules.unread)
 
 
 def _changed(path: str) -> DigestMismatch:

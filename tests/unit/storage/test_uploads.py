@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import anyio.from_thread
+import anyio.lowlevel
 import anyio.to_thread
 import pytest
 
@@ -147,13 +149,32 @@ async def test_a_cancel_ends_soon_and_the_next_call_goes_on(s3: Any, faults: Fau
     assert (unfinished(s3), noted(home)) == ([], [])
 
 
+async def test_a_cancel_ends_parts_in_their_middle(s3: Any, faults: Faults, home: Path, folder: Path) -> None:
+    token = anyio.lowlevel.current_token()
+    with anyio.CancelScope() as scope:
+
+        def stop(operation: str) -> None:
+            if operation == "UploadPart":  # the sender has begun, and nobody has read a byte yet
+                anyio.from_thread.run_sync(scope.cancel, token=token)
+
+        faults.before = stop
+        await store(home, folder)
+    await anyio.to_thread.run_sync(faults.rest)
+    assert scope.cancelled_caught
+    (left,) = unfinished(s3)
+    assert "Parts" not in s3.list_parts(Bucket=BUCKET, Key=f"run-1/{NAME}", UploadId=left)
+    assert len(noted(home)) == 1
+
+
 async def test_an_upload_that_a_rule_of_the_bucket_ended_begins_anew(
     s3: Any, faults: Faults, home: Path, folder: Path
 ) -> None:
     await begun(home, folder, faults)
     s3.abort_multipart_upload(Bucket=BUCKET, Key=f"run-1/{NAME}", UploadId=unfinished(s3)[0])
+    faults.heal()
     assert (await store(home, folder)).bytes_stored == SIZE
     assert stored(s3) == (folder / NAME).read_bytes()
+    assert "AbortMultipartUpload" not in faults.asked
     assert noted(home) == []
 
 
