@@ -185,6 +185,7 @@ def compose(settings: Settings, *, clock: Clock | None = None) -> Services:
             ledger=ledger,
             caps=caps,
             reminding=reminding,
+            buckets=buckets,
             policy=policy,
             clock=clock,
         ),

@@ -10,6 +10,7 @@ import anyio.to_thread
 
 from remote_gpu_trainer.domain.artifacts import BucketCopy, BucketObject, BucketRules, CopyReceipt, ManifestEntry
 from remote_gpu_trainer.domain.plans import SecondCopy
+from remote_gpu_trainer.domain.units import show_bytes
 from remote_gpu_trainer.errors import DigestMismatch, TransferError
 from remote_gpu_trainer.ports import Clock, ObjectStore, UploadNotes
 from remote_gpu_trainer.transfer.crew import crew
@@ -19,6 +20,7 @@ from remote_gpu_trainer.transfer.paths import shown
 from remote_gpu_trainer.transfer.upload import Uploads, weigh
 
 AT_ONCE = 8
+MOST_NAMED = 5
 STILL_THERE = "The local copy is whole, and the machine is as it was."
 OpenStore = Callable[[str], ObjectStore]
 
@@ -66,6 +68,20 @@ class Buckets:
             warnings=(*warnings(await store.rules()), *filling.uploads.warnings),
         )
         return receipt.model_copy(update={"bucket": copy, "finished_at": self._clock.now()})
+
+    def unfinished(self) -> tuple[str, ...]:
+        """What may bill in buckets and belongs to no object, as far as it is noted here: one sentence each."""
+        noted = self._notes.noted()
+        rest = [f"and {len(noted) - MOST_NAMED:,} more unfinished uploads"] if len(noted) > MOST_NAMED else []
+        return (
+            *(
+                f"parts of an unfinished upload of {shown(one.path)} to {one.url} (up to {show_bytes(one.size)}, begun "
+                f"{one.begun_at:%Y-%m-%d %H:%M} UTC) may lie there and bill: copy_out to that destination goes on "
+                "from them or ends them"
+                for one in noted[:MOST_NAMED]
+            ),
+            *rest,
+        )
 
     async def recheck(self, receipt: CopyReceipt) -> Rechecked:
         """Whether the bucket still holds the proven objects, and what it will do with them by its rules of today."""

@@ -113,6 +113,8 @@ async def test_a_refusal_in_the_middle_of_a_large_object_says_what_stays_there_a
     assert "; parts of 1 unfinished object(s), " in told
     assert "are billed until this copy is repeated, which goes on from them" in told
     assert "is parked" in told
+    (reminder,) = [one for one in (await stage.call("spend"))["reminders"] if "unfinished upload" in one]
+    assert f"weights.bin to {URL} (up to 48.0 MiB, begun" in reminder
 
     (left,) = s3.list_multipart_uploads(Bucket=BUCKET)["Uploads"]
     parts = s3.list_parts(Bucket=BUCKET, Key=left["Key"], UploadId=left["UploadId"])["Parts"]
@@ -125,6 +127,7 @@ async def test_a_refusal_in_the_middle_of_a_large_object_says_what_stays_there_a
     assert "CreateMultipartUpload" not in faults.asked
     assert s3.get_object(Bucket=BUCKET, Key="runs/tiny/weights.bin")["ContentLength"] == LARGE
     assert "Uploads" not in s3.list_multipart_uploads(Bucket=BUCKET)
+    assert not [one for one in (await stage.call("spend"))["reminders"] if "unfinished upload" in one]
 
 
 async def test_a_bucket_that_cannot_be_used_parks_the_run_with_its_cost_in_sight(stage: Stage) -> None:
