@@ -1,6 +1,6 @@
 """A bucket, and what is noted here of uploads into it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from remote_gpu_trainer.domain.artifacts import BucketObject, BucketRules
@@ -77,6 +77,16 @@ class ObjectStore(Protocol):
         """The object of that name, if it provably holds these bytes.
 
         By the checksum that the store keeps, or by reading all of the object where it keeps none.
+        """
+        ...
+
+    async def fetch(self, path: str, etag: str, *, at: int, size: int, sink: Callable[[bytes], None]) -> None:
+        """Give the bytes of an object from ``at`` on to ``sink``, in order, on a worker thread.
+
+        It goes on where a connection was cut. What ``sink`` raises ends it.
+
+        Raises:
+            RemoteChanged: it is gone, or another object took its place.
         """
         ...
 

@@ -9,14 +9,16 @@ from pathlib import Path
 import anyio.to_thread
 
 from remote_gpu_trainer.domain.artifacts import BucketCopy, BucketObject, BucketRules, CopyReceipt, ManifestEntry
+from remote_gpu_trainer.domain.ids import CopyId
 from remote_gpu_trainer.domain.plans import SecondCopy
 from remote_gpu_trainer.domain.units import show_bytes
-from remote_gpu_trainer.errors import DigestMismatch, TransferError
+from remote_gpu_trainer.errors import DigestMismatch, InvalidRequest, TransferError
 from remote_gpu_trainer.ports import Clock, ObjectStore, UploadNotes
 from remote_gpu_trainer.transfer.crew import crew
 from remote_gpu_trainer.transfer.landing import Landing
-from remote_gpu_trainer.transfer.limits import Progress, ProgressSink
+from remote_gpu_trainer.transfer.limits import CopyLimits, Progress, ProgressSink
 from remote_gpu_trainer.transfer.paths import shown
+from remote_gpu_trainer.transfer.restore import restore
 from remote_gpu_trainer.transfer.upload import Uploads, weigh
 
 AT_ONCE = 8
@@ -68,6 +70,33 @@ class Buckets:
             warnings=(*warnings(await store.rules()), *filling.uploads.warnings),
         )
         return receipt.model_copy(update={"bucket": copy, "finished_at": self._clock.now()})
+
+    async def restore(
+        self,
+        earlier: CopyReceipt,
+        destination: Path,
+        limits: CopyLimits,
+        copy_id: CopyId,
+        progress: ProgressSink | None,
+    ) -> CopyReceipt:
+        """Bring a copy back from its bucket, each file proven by the hash that it had when it left the machine.
+
+        Raises:
+            InvalidRequest: it is in no bucket.
+            TransferError: the bucket cannot be read, holds something else by now, or this disk is full.
+        """
+        if earlier.bucket is None:
+            raise InvalidRequest(f"copy {earlier.copy_id} is in no bucket", effect="Nothing was copied.")
+        return await restore(
+            self._open(earlier.bucket.url),
+            earlier,
+            earlier.bucket,
+            destination=destination,
+            copy_id=copy_id,
+            limits=limits,
+            clock=self._clock,
+            progress=progress,
+        )
 
     def unfinished(self) -> tuple[str, ...]:
         """What may bill in buckets and belongs to no object, as far as it is noted here: one sentence each."""

@@ -155,6 +155,24 @@ class S3Store:
         """
         return await self._ask("cannot be read", lambda: self._proof(path, digests))
 
+    async def fetch(self, path: str, etag: str, *, at: int, size: int, sink: Callable[[bytes], None]) -> None:
+        """Give the bytes of an object from ``at`` on to ``sink``, in order, on a worker thread.
+
+        Raises:
+            RemoteChanged: it is gone, or another object took its place.
+            TransferError: the store cannot be asked, or what ``sink`` raised.
+        """
+
+        def fetch() -> None:
+            if not self._read(path, etag, at, size, sink):
+                raise RemoteChanged(
+                    f"{path} in {self._url} is gone or another object than the proven one",
+                    next_step="look for an older version of it in the bucket, or for another copy",
+                    effect="It was not given its name here; files that came before it are whole.",
+                )
+
+        await self._ask("cannot be read", fetch)
+
     async def etags(self) -> dict[str, tuple[int, str]]:
         """Size and ETag of everything below the prefix, by path.
 
@@ -218,30 +236,36 @@ class S3Store:
         )
 
     def _read_sha256(self, path: str, etag: str, size: int) -> str | None:
-        """Hash of an object, gone on with where a connection was cut; None when another one took its place."""
+        digest = hashlib.sha256()
+        return digest.hexdigest() if self._read(path, etag, 0, size, digest.update) else None
+
+    def _read(self, path: str, etag: str, at: int, size: int, sink: Callable[[bytes], None]) -> bool:
+        """Read an object, going on where a connection was cut; False when another one took its place."""
         from botocore.exceptions import BotoCoreError, ClientError
 
-        digest, at, cuts = hashlib.sha256(), 0, 0
+        cuts = 0
         while at < size:
             came, cut = at, None
             try:
-                for block in self._blocks(path, etag, at):
+                for block in self._blocks(path, etag, at, size):
                     check_cancelled()
-                    digest.update(block)
+                    if at + len(block) > size:
+                        return False
+                    sink(block)
                     at += len(block)
             except ClientError as bad:
                 if status_of(bad) in (404, 412):
-                    return None
+                    return False
                 raise
             except BotoCoreError as bad:
                 cut = bad
             cuts = 0 if at > came else cuts + 1
             if cuts > MOST_CUTS:
                 raise cut or TransferError(f"{self._url} sends nothing of {path}", effect=UNTOUCHED)
-        return digest.hexdigest()
+        return True
 
-    def _blocks(self, path: str, etag: str, at: int) -> Iterator[bytes]:
-        answer = self._client.get_object(**self._target(path), IfMatch=etag, Range=f"bytes={at}-")
+    def _blocks(self, path: str, etag: str, at: int, size: int) -> Iterator[bytes]:
+        answer = self._client.get_object(**self._target(path), IfMatch=etag, Range=f"bytes={at}-{size - 1}")
         body = answer["Body"]
         try:
             if at and not str(answer.get("ContentRange")).startswith(f"bytes {at}-"):

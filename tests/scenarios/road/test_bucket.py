@@ -1,6 +1,8 @@
 """Results that also go into a bucket, and what the bucket's state means for a teardown."""
 
+import shutil
 from collections.abc import AsyncGenerator, Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -128,6 +130,28 @@ async def test_a_refusal_in_the_middle_of_a_large_object_says_what_stays_there_a
     assert s3.get_object(Bucket=BUCKET, Key="runs/tiny/weights.bin")["ContentLength"] == LARGE
     assert "Uploads" not in s3.list_multipart_uploads(Bucket=BUCKET)
     assert not [one for one in (await stage.call("spend"))["reminders"] if "unfinished upload" in one]
+
+
+async def test_results_whose_machine_and_local_files_are_gone_come_back_from_the_bucket(
+    stage: Stage, faults: Faults
+) -> None:
+    faults.heal()
+    run, instance_id = await stage.rent("gone")
+    await stage.trained(run)
+    copy = await stage.call("copy_out", target=run, destination=f"{URL}/gone")
+    stage.market.do("/quirks", reappears=False)
+    stage.market.destroy(instance_id)
+    await stage.call("poll_status", target=run)
+    stage.clock.pass_by(timedelta(seconds=30))
+    assert (await stage.call("poll_status", target=run))["runs"][0]["phase"] == "closed"
+    shutil.rmtree(copy["destination"])
+
+    told = await stage.refused("copy_out", target=run, paths=["/workspace/out"])
+    assert f"copy {copy['copy_id']} of it lies in a bucket" in told
+    again = await stage.call("copy_out", target=run)
+    assert again["route"] == f"bucket: the machine is gone, and copy {copy['copy_id']} lies in {URL}/gone"
+    assert again["bytes_transferred"] == copy["bytes"]
+    assert (await stage.call("verify_local", copy_id=again["copy_id"]))["passed"]
 
 
 async def test_a_bucket_that_cannot_be_used_parks_the_run_with_its_cost_in_sight(stage: Stage) -> None:

@@ -14,11 +14,13 @@ from remote_gpu_trainer.domain.artifacts import CopyReceipt, EntryKind, Manifest
 from remote_gpu_trainer.domain.ids import CopyId, InstanceId, LeaseId
 from remote_gpu_trainer.services.buckets import Buckets
 from remote_gpu_trainer.storage import BucketUrl, NoteFolder, S3Store
+from remote_gpu_trainer.transfer import CopyLimits
 from tests.bucket import BUCKET, Faults, client, served
 
 MIB = 1 << 20
 PART = 5 * MIB
 """The least that S3 takes, so that small files have many parts."""
+LIMITS = CopyLimits(max_bytes=1 << 30, max_files=100, max_depth=8, keep_free_bytes=0)
 URL = f"s3://{BUCKET}/run-1"
 
 

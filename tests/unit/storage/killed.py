@@ -1,4 +1,4 @@
-"""A program of its own that brings a copy into a bucket, tells how much memory it took, or is killed in the middle."""
+"""A program of its own that brings a copy into a bucket or back, tells how much memory it took, or is killed."""
 
 import os
 import resource
@@ -8,22 +8,35 @@ from pathlib import Path
 
 import anyio
 
+from remote_gpu_trainer.domain.artifacts import CopyReceipt
+from remote_gpu_trainer.domain.ids import CopyId
+from remote_gpu_trainer.errors import TransferError
 from remote_gpu_trainer.transfer.limits import Progress
-from tests.unit.storage.conftest import URL, buckets, receipt_of
+from tests.unit.storage.conftest import LIMITS, URL, buckets, receipt_of
 
 
-async def main(home: Path, folder: Path, most: int) -> None:
-    """Send until more than so many bytes are there, and die without a chance to tidy up."""
+async def main(what: str, home: Path, folder: Path, most: int) -> None:
+    """Send until more than so many bytes are there, and die without a chance to tidy up; or fetch, into files of no
+    more than so many bytes, and tell what happened.
+    """
 
     def tell(progress: Progress) -> None:
         if progress.bytes_done > most:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    receipt = receipt_of(folder)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    await buckets(home).store(receipt, URL, tell)
+    if what == "send":
+        await buckets(home).store(receipt_of(folder), URL, tell)
+    else:
+        receipt = CopyReceipt.model_validate_json((home / "receipt.json").read_bytes())
+        resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
+        try:
+            await buckets(home).restore(receipt, folder, LIMITS, CopyId("copy-2"), None)
+        except TransferError as bad:
+            os.write(1, str(bad).encode())
+            return
     os.write(1, str(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before).encode())
 
 
 if __name__ == "__main__":
-    anyio.run(main, Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]))
+    anyio.run(main, sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]), int(sys.argv[4]))

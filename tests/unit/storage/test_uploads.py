@@ -61,7 +61,7 @@ def noted(home: Path) -> list[Upload]:
 
 async def killed(home: Path, folder: Path, faults: Faults, most: int) -> None:
     """Another process sends until so many bytes are there, and dies."""
-    command = [sys.executable, "-m", "tests.unit.storage.killed", str(home), str(folder), str(most)]
+    command = [sys.executable, "-m", "tests.unit.storage.killed", "send", str(home), str(folder), str(most)]
     ended = await anyio.run_process(command, check=False)
     assert ended.returncode == -signal.SIGKILL, ended.stderr
     await anyio.to_thread.run_sync(faults.rest)
@@ -363,7 +363,7 @@ async def test_memory_does_not_grow_with_the_file(s3: Any, home: Path, tmp_path:
     for number in range(3):
         with (folder / str(number)).open("wb") as file:
             file.truncate(64 * MIB)
-    command = [sys.executable, "-m", "tests.unit.storage.killed", str(home), str(folder), str(1 << 40)]
+    command = [sys.executable, "-m", "tests.unit.storage.killed", "send", str(home), str(folder), str(1 << 40)]
     grown = int((await anyio.run_process(command)).stdout)
     assert grown < 80 * 1024, f"{grown} KiB"
 
