@@ -16,6 +16,7 @@ from remote_gpu_trainer.services.caps import Caps
 from remote_gpu_trainer.services.container import Services
 from remote_gpu_trainer.services.ending import Ending
 from remote_gpu_trainer.services.guard import Guard
+from remote_gpu_trainer.services.homeward import Homeward
 from remote_gpu_trainer.services.hosts import HostAccess
 from remote_gpu_trainer.services.jobs import JobService
 from remote_gpu_trainer.services.layout import layout_of
@@ -42,6 +43,7 @@ from remote_gpu_trainer.verify.fresh import FreshCopies
 
 JOURNAL_FILE = "journal.sqlite"
 NIGHT_LOCK = "night.lock"
+HOMEWARD_LOCK = "homeward.lock"
 UPLOADS = "uploads"
 """Folder of a home with a note for each upload into a bucket that is not completed."""
 
@@ -107,6 +109,18 @@ def compose(settings: Settings, *, clock: Clock | None = None) -> Services:
 
     fresh = FreshCopies()
     standing = StandingService(journal=journal, approvals=approvals, ledger=ledger, policy=policy, clock=clock)
+    pull = PullService(
+        journal=journal,
+        hosts=hosts,
+        buckets=buckets,
+        guard=guard,
+        ledger=ledger,
+        policy=policy,
+        results=settings.results,
+        clock=clock,
+        fresh=fresh,
+    )
+    proof = ProofService(journal=journal, clock=clock, fresh=fresh, policy=policy)
     looker = Looker(journal=journal, hosts=hosts, buckets=buckets, ledger=ledger, policy=policy, clock=clock)
     planner = Planner(market=market, journal=journal, ledger=ledger, policy=policy, clock=clock)
     teardown = TeardownService(
@@ -154,20 +168,11 @@ def compose(settings: Settings, *, clock: Clock | None = None) -> Services:
         stopping=StoppingService(
             journal=journal, watch=watch, views=views, states=states, guard=guard, platform=platform, clock=clock
         ),
-        pull=PullService(
-            journal=journal,
-            hosts=hosts,
-            buckets=buckets,
-            guard=guard,
-            ledger=ledger,
-            policy=policy,
-            results=settings.results,
-            clock=clock,
-            fresh=fresh,
-        ),
-        proof=ProofService(journal=journal, clock=clock, fresh=fresh, policy=policy),
+        pull=pull,
+        proof=proof,
         teardown=teardown,
         standing=standing,
+        homeward=Homeward(journal=journal, views=views, pull=pull, proof=proof, clock=clock, lock=home / HOMEWARD_LOCK),
         night=NightWatch(
             journal=journal,
             standing=standing,

@@ -76,6 +76,14 @@ def effect_of(action: Action | None) -> str:
             return "Nothing was destroyed and nothing was rented."
 
 
+def after_opening(request: ApprovalRequest, tool: str) -> str:
+    """The step for a model whose person has just been sent to the page."""
+    return (
+        "the person has opened the page, which is no answer yet: on a yes it shows them a token to hand you; then call "
+        f"{tool} with approval_id={request.id} and that token. Or "
+    )
+
+
 def agreed_already(request: ApprovalRequest, tool: str) -> ConsentRequired:
     """The refusal of a call without the token of a plan that the person agreed to, and where that token is."""
     return ConsentRequired(

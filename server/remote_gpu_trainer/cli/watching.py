@@ -14,6 +14,10 @@ LOOK_S = 300.0
 
 def watch(
     once: Annotated[bool, typer.Option("--once", help="One look, for a timer of the system; then end.")] = False,
+    bring_home: Annotated[
+        bool,
+        typer.Option("--bring-home", help="Also copy and verify the results of jobs that ended; the bytes cost."),
+    ] = False,
 ) -> None:
     """Watch the held runs, and destroy what you agreed to beforehand once its conditions hold. For a closed laptop."""
     import os
@@ -26,7 +30,7 @@ def watch(
     async def run() -> None:
         services = compose(settings.load(os.environ))
         try:
-            await (_once(services) if once else _always(services))
+            await (_once(services, bring_home) if once else _always(services, bring_home))
         finally:
             await services.aclose()
 
@@ -36,19 +40,23 @@ def watch(
         _say("no longer watching: what was agreed beforehand waits for a server or the next `rgt watch`")
 
 
-async def _once(services: "Services") -> None:
+async def _once(services: "Services", bring_home: bool) -> None:
+    for brought in await services.homeward.round() if bring_home else ():
+        _say(brought)
     for night in await services.night.round():
         _say(night)
     for line in await _lines(services):
         _say(line)
 
 
-async def _always(services: "Services") -> None:
+async def _always(services: "Services", bring_home: bool) -> None:
     import anyio
 
     _say("watching; Ctrl-C ends it, and ends nothing else")
     async with anyio.create_task_group() as group:
         group.start_soon(services.night.keep, _say)
+        if bring_home:
+            group.start_soon(services.homeward.keep, _say)
         shown: set[str] = set()
         while True:
             lines = await _lines(services)

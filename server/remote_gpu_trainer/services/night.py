@@ -1,12 +1,9 @@
 """Nights: a run ends by itself where a person agreed beforehand, once every condition holds. Nobody is asked here."""
 
-import fcntl
-import re
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
 from pathlib import Path
+from typing import NoReturn
 
 from remote_gpu_trainer.domain.ids import LeaseId
 from remote_gpu_trainer.domain.plans import TeardownPlan
@@ -14,15 +11,11 @@ from remote_gpu_trainer.domain.runs import HELD_PHASES, LeaseRecord
 from remote_gpu_trainer.errors import RgtError
 from remote_gpu_trainer.ports import Clock, Journal
 from remote_gpu_trainer.services.planning import Planner
+from remote_gpu_trainer.services.rounds import Pauses, only_one, repeat
 from remote_gpu_trainer.services.sight import Looker
 from remote_gpu_trainer.services.standing import StandingService
 from remote_gpu_trainer.services.teardown import TeardownService
 from remote_gpu_trainer.services.views import TeardownOutcome
-
-EVERY_S = 60.0
-SHORTEST, LONGEST = timedelta(minutes=1), timedelta(minutes=10)
-"""Between two looks at one machine that does not fit yet: the first pause, and what doubling it ends at."""
-_FIGURE = re.compile(r"\d+(\.\d+)?")
 
 
 @dataclass(frozen=True)
@@ -39,7 +32,7 @@ class Night:
         if self.ended is None:
             return f"{self.run}: the end that was agreed to beforehand waits: {'; '.join(self.waits_for)}"
         receipt = "" if self.ended.receipt_path is None else f"; receipt {self.ended.receipt_path}"
-        return f"{self.run}: {self.ended.note}, as agreed to beforehand{receipt}"
+        return f"{self.run}, ended as agreed to beforehand: {self.ended.note}{receipt}"
 
 
 class NightWatch:
@@ -67,19 +60,11 @@ class NightWatch:
         self._planner = planner
         self._clock = clock
         self._lock = lock
-        self._pauses: dict[LeaseId, tuple[datetime, timedelta]] = {}
-        """Per run, when its machine may be looked at next, and the pause before that."""
+        self._pauses = Pauses(clock)
 
-    async def keep(self, tell: Callable[[Night], None], *, every_s: float = EVERY_S) -> None:
+    async def keep(self, tell: Callable[[Night], None]) -> NoReturn:
         """Rounds until this is cancelled. ``tell`` hears of each end, and of what keeps a run whenever that changes."""
-        told: dict[LeaseId, str] = {}
-        while True:
-            for night in await self.round():
-                kind = _FIGURE.sub("#", "; ".join(night.waits_for))  # minutes that pass are no news
-                if night.ended is not None or told.get(night.run) != kind:
-                    tell(night)
-                told[night.run] = kind
-            await self._clock.sleep(every_s)
+        await repeat(self.round, tell, self._clock)
 
     async def round(self) -> list[Night]:
         """One look at each run that a person agreed about beforehand, and at deletes that were left open.
@@ -94,7 +79,7 @@ class NightWatch:
                 try:
                     night = await self._look(record)
                 except RgtError as error:
-                    self._wait_longer(record.lease.id)
+                    self._pauses.lengthen(record.lease.id)
                     night = Night(record.lease.id, None, (error.message,))
                 if night is not None:
                     found.append(night)
@@ -107,17 +92,17 @@ class NightWatch:
         if missing is None and not undecided:
             return None
         if missing and not undecided:
-            self._pauses.pop(run, None)
+            self._pauses.end(run)
             return Night(run, None, missing)
-        if run in self._pauses and self._clock.now() < self._pauses[run][0]:
+        if not self._pauses.over(run):
             return None
         if not undecided and (missing := await self._missing_on_machine(record)):
-            self._wait_longer(run)
+            self._pauses.lengthen(run)
             return Night(run, None, missing)
         reached = await self._teardown.advance(run)
         if isinstance(reached, TeardownOutcome):
             return Night(run, reached, ())
-        self._wait_longer(run)
+        self._pauses.lengthen(run)
         plan = reached.plan
         why = self._standing.why_not(plan) if isinstance(plan, TeardownPlan) else None
         return Night(run, None, (why or f"a person has to decide about {reached.id}",))
@@ -130,20 +115,3 @@ class NightWatch:
         volumes = await self._planner.volumes_of(sight.instance)
         self._planner.enforce(sight, volumes)
         return self._standing.missing(self._planner.plan(record, sight, sight, volumes))
-
-    def _wait_longer(self, run: LeaseId) -> None:
-        _, last = self._pauses.get(run, (None, SHORTEST / 2))
-        pause = min(last * 2, LONGEST)
-        self._pauses[run] = (self._clock.now() + pause, pause)
-
-
-@contextmanager
-def only_one(lock: Path) -> Generator[bool]:
-    """Whether this process alone is inside. It never waits, and the system lets go for a process that dies."""
-    with lock.open("ab") as held:
-        try:
-            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-        else:
-            yield True

@@ -12,7 +12,8 @@ import pytest
 from remote_gpu_trainer.app import NIGHT_LOCK, compose
 from remote_gpu_trainer.domain.approvals import ApprovalState, AssuranceLevel
 from remote_gpu_trainer.services.container import Services
-from remote_gpu_trainer.services.night import Night, only_one
+from remote_gpu_trainer.services.night import Night
+from remote_gpu_trainer.services.rounds import only_one
 from tests.stage import Stage, environment, on_stage
 from tests.unit.services.consent.atterminal import preapprove
 from tests.unit.services.consent.later import AheadClock, later
@@ -182,7 +183,7 @@ async def test_a_server_that_is_only_left_running_acts_by_itself(stage: Stage, a
         assert server.stdin is not None and server.stderr is not None
         with anyio.fail_after(40):
             told = ""
-            while "as agreed to beforehand; receipt " not in told:
+            while "ended as agreed to beforehand: " not in told:
                 told += (await server.stderr.receive()).decode()
         await server.stdin.aclose()
     assert not stage.there(instance_id)
@@ -194,4 +195,4 @@ async def test_one_look_by_a_timer_of_the_system_ends_it_and_says_so(stage: Stag
     done = await anyio.run_process(command, env=environment(stage.folder, stage.market), check=False)
     said = done.stdout.decode()
     assert done.returncode == 0, done.stderr.decode()
-    assert f"{run}: " in said and "as agreed to beforehand; receipt " in said and not stage.there(instance_id)
+    assert f"{run}, ended as agreed to beforehand: " in said and not stage.there(instance_id)
