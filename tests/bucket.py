@@ -1,30 +1,201 @@
-"""A store that speaks S3 over HTTP on loopback, as a person's environment would name it."""
+"""A store that speaks S3 over HTTP on loopback, as a person's environment would name it, with faults on request."""
 
-from collections.abc import Generator
+import base64
+import hashlib
+import re
+import socket
+import threading
+from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager
+from dataclasses import dataclass, field
+from io import BytesIO
 from typing import Any, cast
+from urllib.parse import parse_qs
 
 import boto3
-from moto.server import ThreadedMotoServer
+from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
+from werkzeug.serving import make_server
 
 BUCKET = "results"
+BLOCK = 1 << 16
+
+
+@dataclass
+class Faults:
+    """What goes wrong, and what was asked. Names are those of the API's operations, such as ``UploadPart``."""
+
+    denied: set[str] = field(default_factory=set[str])
+    """Operations that this key may not use."""
+    cut_after_sent: int | None = None
+    """Bytes of parts that still come through; then the network is gone for parts."""
+    cut_after_read: int | None = None
+    """Bytes of an object's body after which each connection is cut."""
+    lists_checksums: bool = True
+    """Whether the list of an upload's parts names their sha256, as Amazon's does."""
+    before: Callable[[str], None] | None = None
+    """Told the name of each operation before it is carried out."""
+    asked: list[str] = field(default_factory=list[str])
+    received: int = 0
+    """Bytes of parts that came in."""
+    read: int = 0
+    """Bytes of objects that went out."""
+    ranges: list[str] = field(default_factory=list[str])
+    sums: dict[tuple[str, int], str] = field(default_factory=dict[tuple[str, int], str])
+    lock: threading.Condition = field(default_factory=threading.Condition)
+    parts_under_way: int = 0
+
+    @contextmanager
+    def part_under_way(self) -> Generator[None]:
+        """Count one part that is coming in."""
+        with self.lock:
+            self.parts_under_way += 1
+        try:
+            yield
+        finally:
+            with self.lock:
+                self.parts_under_way -= 1
+                self.lock.notify_all()
+
+    def rest(self) -> None:
+        """Wait until nothing comes in any more, after a sender died."""
+        with self.lock:
+            assert self.lock.wait_for(lambda: not self.parts_under_way, timeout=20)
+
+    def heal(self) -> None:
+        """Nothing goes wrong any more, and nothing was asked yet."""
+        self.denied.clear()
+        self.cut_after_sent = self.cut_after_read = self.before = None
+        self.lists_checksums = True
+        self.asked.clear()
+        self.ranges.clear()
+        self.received = self.read = 0
+
+
+class Faulty:
+    """The store behind its faults."""
+
+    def __init__(self, app: Any, faults: Faults) -> None:
+        self._app, self._faults = app, faults
+
+    def __call__(self, environ: dict[str, Any], start: Any) -> Iterable[bytes]:
+        faults, operation = self._faults, _operation(environ)
+        faults.asked.append(operation)
+        if faults.before is not None:
+            faults.before(operation)
+        if operation in faults.denied:
+            start("403 Forbidden", [("Content-Type", "application/xml")])
+            return [b"<Error><Code>AccessDenied</Code><Message>not allowed</Message></Error>"]
+        if operation == "UploadPart":
+            with faults.part_under_way():
+                self._take_part(environ)
+                return self._into_upload(environ, start)
+        if operation == "CompleteMultipartUpload":
+            return self._into_upload(environ, start)
+        if operation == "ListParts" and faults.lists_checksums:
+            answer = self._app(environ, _of_any_length(start))
+            return self._with_checksums(b"".join(answer), _query(environ)["uploadId"][0])
+        answer = self._app(environ, start)
+        if operation == "GetObject":
+            faults.ranges.append(str(environ.get("HTTP_RANGE")))
+            return self._given(answer, environ)
+        return cast(Iterable[bytes], answer)
+
+    def _take_part(self, environ: dict[str, Any]) -> None:
+        faults, body = self._faults, BytesIO()
+        left = int(environ["CONTENT_LENGTH"])
+        while left and (block := environ["wsgi.input"].read(min(BLOCK, left))):
+            with faults.lock:
+                if faults.cut_after_sent is not None:
+                    faults.cut_after_sent -= len(block)
+                cut = faults.cut_after_sent is not None and faults.cut_after_sent < 0
+                faults.received += 0 if cut else len(block)
+            if cut:
+                _cut(environ)
+            body.write(block)
+            left -= len(block)
+        if left:  # the sender died: half a part is no part
+            raise ConnectionError
+        query = _query(environ)
+        digest = base64.b64encode(hashlib.sha256(body.getvalue()).digest()).decode("ascii")
+        faults.sums[query["uploadId"][0], int(query["partNumber"][0])] = digest
+        environ["wsgi.input"] = BytesIO(body.getvalue())
+
+    def _into_upload(self, environ: dict[str, Any], start: Any) -> Iterable[bytes]:
+        """Say of an upload that is gone what Amazon says, where the store fails by a fault of its own."""
+        try:
+            return list(self._app(environ, start))
+        except KeyError:
+            pass
+        start("404 Not Found", [("Content-Type", "application/xml")])
+        return [b"<Error><Code>NoSuchUpload</Code><Message>it was ended or completed</Message></Error>"]
+
+    def _given(self, answer: Iterable[bytes], environ: dict[str, Any]) -> Generator[bytes]:
+        came = 0
+        for whole in answer:
+            for at in range(0, len(whole), BLOCK):
+                if self._faults.cut_after_read is not None and came >= self._faults.cut_after_read:
+                    _cut(environ)
+                block = whole[at : at + BLOCK]
+                came += len(block)
+                self._faults.read += len(block)
+                yield block
+
+    def _with_checksums(self, text: bytes, upload: str) -> list[bytes]:
+        def sum_of(found: "re.Match[bytes]") -> bytes:
+            digest = self._faults.sums.get((upload, int(found[1])))
+            kept = b"" if digest is None else b"<ChecksumSHA256>%s</ChecksumSHA256>" % digest.encode("ascii")
+            return found[0] + kept
+
+        return [re.sub(rb"<PartNumber>(\d+)</PartNumber>", sum_of, text)]
+
+
+def _of_any_length(start: Any) -> Any:
+    def begun(status: str, headers: list[tuple[str, str]], *rest: Any) -> Any:
+        return start(status, [one for one in headers if one[0].lower() != "content-length"], *rest)
+
+    return begun
+
+
+def _query(environ: dict[str, Any]) -> dict[str, list[str]]:
+    return parse_qs(str(environ.get("QUERY_STRING", "")), keep_blank_values=True)
+
+
+def _operation(environ: dict[str, Any]) -> str:
+    method, query = str(environ["REQUEST_METHOD"]), _query(environ).keys()
+    if "uploads" in query:
+        return "CreateMultipartUpload" if method == "POST" else "ListMultipartUploads"
+    if "uploadId" in query:
+        names = {"PUT": "UploadPart", "GET": "ListParts", "DELETE": "AbortMultipartUpload"}
+        return names.get(method, "CompleteMultipartUpload")
+    inside = str(environ["PATH_INFO"]).strip("/").count("/") > 0
+    return f"{method.title()}{'Object' if inside else 'Bucket'}"
+
+
+def _cut(environ: dict[str, Any]) -> None:
+    cast(socket.socket, environ["werkzeug.socket"]).shutdown(socket.SHUT_RDWR)
+    raise ConnectionError
 
 
 @contextmanager
-def served() -> Generator[dict[str, str]]:
+def served(faults: Faults | None = None) -> Generator[dict[str, str]]:
     """A running store; the variables with which boto3 finds it."""
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    _, port = server.get_host_and_port()
-    yield {
-        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}",
-        "AWS_ACCESS_KEY_ID": "testing",
-        "AWS_SECRET_ACCESS_KEY": "testing",
-        "AWS_DEFAULT_REGION": "us-east-1",
-        "AWS_CONFIG_FILE": "/dev/null",
-        "AWS_SHARED_CREDENTIALS_FILE": "/dev/null",
-    }
-    server.stop()
+    app = Faulty(DomainDispatcherApplication(create_backend_app), faults or Faults())
+    server = make_server("127.0.0.1", 0, app, threaded=True, request_handler=MotoRequestHandler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield {
+            "AWS_ENDPOINT_URL": f"http://127.0.0.1:{server.port}",
+            "AWS_ACCESS_KEY_ID": "testing",
+            "AWS_SECRET_ACCESS_KEY": "testing",
+            "AWS_DEFAULT_REGION": "us-east-1",
+            "AWS_CONFIG_FILE": "/dev/null",
+            "AWS_SHARED_CREDENTIALS_FILE": "/dev/null",
+        }
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
 
 
 def client() -> Any:

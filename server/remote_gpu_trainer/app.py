@@ -37,13 +37,15 @@ from remote_gpu_trainer.services.teardown import TeardownService
 from remote_gpu_trainer.services.watch import WatchService
 from remote_gpu_trainer.settings import Settings
 from remote_gpu_trainer.ssh.connector import ParamikoConnector
-from remote_gpu_trainer.storage import BucketUrl, S3Store
+from remote_gpu_trainer.storage import BucketUrl, NoteFolder, S3Store
 from remote_gpu_trainer.vastai.client import VastClient
 from remote_gpu_trainer.verify.fresh import FreshCopies
 
 JOURNAL_FILE = "journal.sqlite"
 NIGHT_LOCK = "night.lock"
 HOMEWARD_LOCK = "homeward.lock"
+UPLOADS = "uploads"
+"""Folder of a home with a note for each upload into a bucket that is not completed."""
 
 
 def journal_file(home: Path) -> Path:
@@ -72,7 +74,7 @@ def compose(settings: Settings, *, clock: Clock | None = None) -> Services:
     reconciler = Reconciler(watch, journal, ledger, clock)
     layout = layout_of(platform)
     hosts = HostAccess(market, watch, connector, layout)
-    buckets = Buckets(lambda url: S3Store(BucketUrl.parse(url)), clock)
+    buckets = Buckets(lambda url: S3Store(BucketUrl.parse(url)), NoteFolder(home / UPLOADS), clock)
     states = StateChanger(market, journal)
     guard = Guard(journal, policy)
     secret_store = SecretStore(settings.secrets)
@@ -188,6 +190,7 @@ def compose(settings: Settings, *, clock: Clock | None = None) -> Services:
             ledger=ledger,
             caps=caps,
             reminding=reminding,
+            buckets=buckets,
             policy=policy,
             clock=clock,
         ),

@@ -136,12 +136,32 @@ def _copy(evidence: Evidence) -> list[str]:
         ]
     )
     if not evidence.files:
-        return [heading]
+        return [heading, *_second(evidence)]
     lines = [
         f"{file.level.name:<18}  {show_bytes(file.size):>10}  {file.path}  sha256 {file.sha256}"
         for file in sorted(evidence.files, key=lambda file: (file.level, file.path))
     ]
-    return [heading, *_refused(evidence), fenced(lines, source=f"names {_NOT_OURS}; levels and digests are ours")]
+    return [
+        heading,
+        *_second(evidence),
+        *_refused(evidence),
+        fenced(lines, source=f"names {_NOT_OURS}; levels and digests are ours"),
+    ]
+
+
+def _second(evidence: Evidence) -> list[str]:
+    second = evidence.second
+    if second is None:
+        return []
+    doubts = "\n".join(f"- {visible(one)}" for one in second.doubts)
+    said = [f"Also in {visible(second.url)}: {_count(second.objects, 'object')}, all still there.", doubts]
+    if second.deleting:
+        rules = "\n".join(f"- {visible(one)}" for one in second.deleting)
+        said[1:1] = [
+            "**That bucket will delete what it holds of this copy. Then only the files above are left:**",
+            rules,
+        ]
+    return [part for part in said if part]
 
 
 def _refused(evidence: Evidence) -> list[str]:

@@ -58,6 +58,8 @@ def _teardown(plan: TeardownPlan) -> list[str]:
     if plan.machine_state is MachineState.RUNNING:
         lines.append("The machine runs and could still change.")
     lines.append(_saved(plan))
+    if any(one.second is not None and one.second.deleting for one in plan.evidence):
+        lines.append("By its rules the bucket will delete its copy; the files on this disk stay.")
     lines.append(
         f"Spent {show_usd(plan.spent)}; waiting costs {per_hour(plan.usd_per_hour_running)} running, "
         f"{per_hour(plan.usd_per_hour_stopped)} stopped."

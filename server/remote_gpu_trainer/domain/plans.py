@@ -4,6 +4,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Literal
 
+from pydantic import SerializerFunctionWrapHandler, model_serializer
+
 from remote_gpu_trainer.domain.artifacts import Fingerprint, VerificationLevel, digest_of
 from remote_gpu_trainer.domain.ids import CopyId, LeaseId
 from remote_gpu_trainer.domain.instances import InstanceIdentity
@@ -23,6 +25,18 @@ class ProvenFile(Value):
     """Why nothing loaded it, where loading it would run code that it names."""
 
 
+class SecondCopy(Value):
+    """The same files in a bucket, as the bucket was when the plan was made. The proof stays with the files here."""
+
+    url: str
+    objects: int
+    """All there, with the size and ETag that they had when each was proven."""
+    deleting: tuple[str, ...]
+    """Rules of the bucket that will delete them, one sentence each."""
+    doubts: tuple[str, ...]
+    """What else may lose them, and what could not be read."""
+
+
 class Evidence(Value):
     """One verified copy."""
 
@@ -35,6 +49,15 @@ class Evidence(Value):
     files: tuple[ProvenFile, ...]
     report_digest: str | None = None
     """Of the whole verification report: every loader's finding on every file."""
+    second: SecondCopy | None = None
+
+    @model_serializer(mode="wrap")
+    def _written(self, write: SerializerFunctionWrapHandler) -> dict[str, object]:
+        """Without ``second`` where there is none, so that a plan of before has the digest that it had."""
+        written: dict[str, object] = write(self)
+        if self.second is None:
+            del written["second"]
+        return written
 
 
 class Loss(Value):

@@ -5,17 +5,19 @@ from remote_gpu_trainer.ports.consent import ApprovalBook, PageDoor
 from remote_gpu_trainer.ports.host import ByteStream, CommandResult, HostConnector, RemoteHost
 from remote_gpu_trainer.ports.journal import Journal
 from remote_gpu_trainer.ports.market import Marketplace
-from remote_gpu_trainer.ports.storage import ObjectStore
+from remote_gpu_trainer.ports.storage import HeldUpload, ObjectStore, UploadNotes
 
 __all__ = [
     "ApprovalBook",
     "ByteStream",
     "Clock",
     "CommandResult",
+    "HeldUpload",
     "HostConnector",
     "Journal",
     "Marketplace",
     "ObjectStore",
     "PageDoor",
     "RemoteHost",
+    "UploadNotes",
 ]

@@ -2,26 +2,46 @@
 
 import os
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from remote_gpu_trainer.domain.artifacts import BucketCopy, BucketObject, BucketRules, CopyReceipt
-from remote_gpu_trainer.errors import DigestMismatch, TransferError
-from remote_gpu_trainer.ports import Clock, ObjectStore
+import anyio.to_thread
+
+from remote_gpu_trainer.domain.artifacts import BucketCopy, BucketObject, BucketRules, CopyReceipt, ManifestEntry
+from remote_gpu_trainer.domain.ids import CopyId
+from remote_gpu_trainer.domain.plans import SecondCopy
+from remote_gpu_trainer.domain.units import show_bytes
+from remote_gpu_trainer.errors import DigestMismatch, InvalidRequest, TransferError
+from remote_gpu_trainer.ports import Clock, ObjectStore, UploadNotes
 from remote_gpu_trainer.transfer.crew import crew
 from remote_gpu_trainer.transfer.landing import Landing
-from remote_gpu_trainer.transfer.limits import Progress, ProgressSink
+from remote_gpu_trainer.transfer.limits import CopyLimits, Progress, ProgressSink
 from remote_gpu_trainer.transfer.paths import shown
+from remote_gpu_trainer.transfer.restore import restore
+from remote_gpu_trainer.transfer.upload import Uploads, weigh
 
 AT_ONCE = 8
+MOST_NAMED = 5
 STILL_THERE = "The local copy is whole, and the machine is as it was."
 OpenStore = Callable[[str], ObjectStore]
+
+
+@dataclass(frozen=True)
+class Rechecked:
+    """A bucket, looked at again."""
+
+    differences: tuple[str, ...]
+    """From the proven copy, one sentence each."""
+    second: SecondCopy | None
+    """What a plan says of it; None where there is none, or it could not be read."""
 
 
 class Buckets:
     """Copies local, proven files into buckets. No credential of a bucket ever reaches a rented machine."""
 
-    def __init__(self, open_store: OpenStore, clock: Clock) -> None:
-        self._open, self._clock = open_store, clock
+    def __init__(self, open_store: OpenStore, notes: UploadNotes, clock: Clock) -> None:
+        self._open, self._notes, self._clock = open_store, notes, clock
 
     def open(self, url: str) -> ObjectStore:
         """The bucket, not asked yet.
@@ -34,60 +54,76 @@ class Buckets:
     async def store(self, receipt: CopyReceipt, url: str, progress: ProgressSink | None) -> CopyReceipt:
         """Bring every file of a copy into a bucket, and prove each object. What is there and proven is not sent again.
 
+        An upload of a large file that was cut goes on. The error of one that fails says what stays there and bills.
+
         Raises:
             DigestMismatch: a local file changed, or an object does not hold what was sent.
             TransferError: the bucket cannot be used.
         """
-        store, files = self._open(url), list(receipt.manifest.files)
-        there, waiting = await store.etags(), list(reversed(files))
-        objects: list[BucketObject] = []
-        stored, began = 0, self._clock.monotonic()
-        landing = Landing(Path(receipt.destination))
-
-        async def work() -> None:
-            nonlocal stored
-            while waiting:
-                entry = waiting.pop()
-                source = landing.open_plain(entry.path)
-                if source is None or entry.sha256 is None:
-                    raise _changed(entry.path)
-                try:
-                    known = entry.path in there
-                    found = await store.proof(entry.path, source, entry.sha256) if known else None
-                    if found is None:
-                        await store.put(entry.path, source, entry.sha256)
-                        stored += entry.size
-                        found = await store.proof(entry.path, source, entry.sha256)
-                finally:
-                    os.close(source)
-                if found is None:
-                    raise _other(entry.path, store)
-                objects.append(found)
-                if progress is not None:
-                    progress(self._progress(receipt, objects, stored, began))
-
-        try:
-            await crew(work, AT_ONCE)
-        finally:
-            landing.close()
-        objects.sort(key=lambda one: one.path)
+        store = self._open(url)
+        filling = _Filling(receipt, store, Uploads(store, self._notes, self._clock), self._clock, progress)
+        await filling.run()
         copy = BucketCopy(
             url=store.describe(),
-            objects=tuple(objects),
-            bytes_stored=stored,
-            warnings=warnings(await store.rules()),
+            objects=tuple(sorted(filling.objects, key=lambda one: one.path)),
+            bytes_stored=filling.stored,
+            warnings=(*warnings(await store.rules()), *filling.uploads.warnings),
         )
         return receipt.model_copy(update={"bucket": copy, "finished_at": self._clock.now()})
 
-    async def recheck(self, receipt: CopyReceipt) -> list[str]:
-        """Whether the bucket still holds the proven objects. Returns differences, one sentence each."""
+    async def restore(
+        self,
+        earlier: CopyReceipt,
+        destination: Path,
+        limits: CopyLimits,
+        copy_id: CopyId,
+        progress: ProgressSink | None,
+    ) -> CopyReceipt:
+        """Bring a copy back from its bucket, each file proven by the hash that it had when it left the machine.
+
+        Raises:
+            InvalidRequest: it is in no bucket.
+            TransferError: the bucket cannot be read, holds something else by now, or this disk is full.
+        """
+        if earlier.bucket is None:
+            raise InvalidRequest(f"copy {earlier.copy_id} is in no bucket", effect="Nothing was copied.")
+        return await restore(
+            self._open(earlier.bucket.url),
+            earlier,
+            earlier.bucket,
+            destination=destination,
+            copy_id=copy_id,
+            limits=limits,
+            clock=self._clock,
+            progress=progress,
+        )
+
+    def unfinished(self) -> tuple[str, ...]:
+        """What may bill in buckets and belongs to no object, as far as it is noted here: one sentence each."""
+        noted = self._notes.noted()
+        rest = [f"and {len(noted) - MOST_NAMED:,} more unfinished uploads"] if len(noted) > MOST_NAMED else []
+        return (
+            *(
+                f"parts of an unfinished upload of {shown(one.path)} to {one.url} (up to {show_bytes(one.size)}, begun "
+                f"{one.begun_at:%Y-%m-%d %H:%M} UTC) may lie there and bill: copy_out to that destination goes on "
+                "from them or ends them"
+                for one in noted[:MOST_NAMED]
+            ),
+            *rest,
+        )
+
+    async def recheck(self, receipt: CopyReceipt) -> Rechecked:
+        """Whether the bucket still holds the proven objects, and what it will do with them by its rules of today."""
         bucket = receipt.bucket
         if bucket is None:
-            return []
+            return Rechecked((), None)
         try:
-            there = await self._open(bucket.url).etags()
+            store = self._open(bucket.url)
+            there = await store.etags()
         except TransferError as bad:
-            return [f"the bucket's copy cannot be read: {bad.message}"]
+            return Rechecked((f"the bucket's copy cannot be read: {bad.message}",), None)
+        rules = await store.rules()
+        second = SecondCopy(url=bucket.url, objects=len(bucket.objects), deleting=rules.expiring, doubts=_doubts(rules))
         differences: list[str] = []
         for one in bucket.objects:
             seen = there.get(one.path)
@@ -95,27 +131,101 @@ class Buckets:
                 differences.append(f"{shown(one.path)} is not in {bucket.url} any more")
             elif seen != (one.size, one.etag):
                 differences.append(f"{shown(one.path)} in {bucket.url} is another object than the proven one")
-        return differences
+        return Rechecked(tuple(differences), second)
 
-    def _progress(self, receipt: CopyReceipt, objects: list[BucketObject], stored: int, began: float) -> Progress:
-        total, done = receipt.manifest.size, sum(one.size for one in objects)
-        rate = stored / max(self._clock.monotonic() - began, 1e-3)
-        return Progress(
-            bytes_done=done,
-            bytes_total=total,
-            files_done=len(objects),
-            files_total=len(receipt.manifest.files),
-            rate=rate,
-            eta_s=(total - done) / rate if rate else None,
+
+class _Filling:
+    """One copy on its way into a bucket."""
+
+    def __init__(
+        self, receipt: CopyReceipt, store: ObjectStore, uploads: Uploads, clock: Clock, progress: ProgressSink | None
+    ) -> None:
+        self._receipt, self._store, self.uploads = receipt, store, uploads
+        self._clock, self._began, self._progress = clock, clock.monotonic(), progress
+        self._waiting = list(reversed(receipt.manifest.files))
+        self._there: dict[str, tuple[int, str]] = {}
+        self._under_way: dict[str, int] = {}
+        self.objects: list[BucketObject] = []
+        self.stored = 0
+
+    async def run(self) -> None:
+        """Bring and prove every file."""
+        self._landing = Landing(Path(self._receipt.destination))
+        try:
+            self._there = await self._store.etags()
+            await self.uploads.recall(self._receipt.manifest.files)
+            await crew(self._work, AT_ONCE)
+            await self.uploads.settle()
+        except TransferError as bad:
+            bad.message += self.uploads.left()
+            raise
+        finally:
+            self.uploads.close()
+            self._landing.close()
+
+    async def _work(self) -> None:
+        while self._waiting:
+            entry = self._waiting.pop()
+            source = self._landing.open_plain(entry.path)
+            if source is None:
+                raise _changed(entry.path)
+            try:
+                self.objects.append(await self._one(entry, source))
+            finally:
+                os.close(source)
+            self._under_way.pop(entry.path, None)
+            self._tell()
+
+    async def _one(self, entry: ManifestEntry, source: int) -> BucketObject:
+        try:
+            digests = await anyio.to_thread.run_sync(weigh, source, self._store.part_bytes(entry.size))
+        except OSError as bad:
+            raise _unread(entry.path, bad) from bad
+        if (digests.size, digests.sha256) != (entry.size, entry.sha256):
+            raise _changed(entry.path)
+        if entry.path in self._there and (found := await self._store.proof(entry.path, digests)) is not None:
+            return found
+        if digests.part_bytes is None:
+            await self._store.put(entry.path, source, digests.sha256)
+            self.stored += entry.size
+        else:
+            await self.uploads.bring(entry.path, source, digests, partial(self._part, entry.path))
+        found = await self._store.proof(entry.path, digests)
+        if found is None:
+            raise _other(entry.path, self._store)
+        return found
+
+    def _part(self, path: str, length: int, crossed: bool) -> None:
+        self.stored += length if crossed else 0
+        self._under_way[path] = self._under_way.get(path, 0) + length
+        self._tell()
+
+    def _tell(self) -> None:
+        if self._progress is None:
+            return
+        manifest = self._receipt.manifest
+        done = min(sum(one.size for one in self.objects) + sum(self._under_way.values()), manifest.size)
+        rate = self.stored / max(self._clock.monotonic() - self._began, 1e-3)
+        self._progress(
+            Progress(
+                bytes_done=done,
+                bytes_total=manifest.size,
+                files_done=len(self.objects),
+                files_total=len(manifest.files),
+                rate=rate,
+                eta_s=(manifest.size - done) / rate if rate else None,
+            )
         )
 
 
 def warnings(rules: BucketRules) -> tuple[str, ...]:
     """How a bucket may lose what it was given."""
-    said = [f"the bucket will delete this copy: {rule}" for rule in rules.expiring]
-    if rules.versioned is False:
-        said.append("the bucket keeps no old versions: an overwritten or deleted object is gone")
-    return (*said, *rules.unread)
+    return (*(f"the bucket will delete this copy: {rule}" for rule in rules.expiring), *_doubts(rules))
+
+
+def _doubts(rules: BucketRules) -> tuple[str, ...]:
+    unversioned = "the bucket keeps no old versions: an overwritten or deleted object is gone"
+    return (*([unversioned] if rules.versioned is False else []), *rules.unread)
 
 
 def _changed(path: str) -> DigestMismatch:
@@ -123,6 +233,14 @@ def _changed(path: str) -> DigestMismatch:
         f"{shown(path)} changed on this disk after it was copied",
         next_step="call copy_out again: it fetches what changed here",
         effect=STILL_THERE,
+    )
+
+
+def _unread(path: str, bad: OSError) -> TransferError:
+    return TransferError(
+        f"{shown(path)} cannot be read on this disk any more: {bad.strerror or bad}",
+        next_step="check the disk, then call copy_out again",
+        effect="The object of that name is as it was, and the machine too.",
     )
 
 

@@ -15,7 +15,7 @@ from remote_gpu_trainer.domain.artifacts import (
     digest_of,
 )
 from remote_gpu_trainer.domain.instances import Instance, InstancePhase, Volume
-from remote_gpu_trainer.domain.plans import Evidence, Loss, MachineState, ProvenFile, TeardownPlan
+from remote_gpu_trainer.domain.plans import Evidence, Loss, MachineState, ProvenFile, SecondCopy, TeardownPlan
 from remote_gpu_trainer.domain.policy import Policy
 from remote_gpu_trainer.domain.runs import LeaseRecord
 from remote_gpu_trainer.domain.units import UsdPerHour, show_usd
@@ -98,7 +98,7 @@ class Planner:
             instance=now.instance.identity,
             lease=record.lease.id,
             name=record.lease.id,
-            evidence=evidence_of(receipt, now.report),
+            evidence=evidence_of(receipt, now.report, now.second),
             losses=losses_of(receipt),
             losses_complete=receipt is not None and now.machine is not MachineState.UNREADABLE,
             running_writers=before.writers,
@@ -124,8 +124,10 @@ def differences(sight: Sight, plan: TeardownPlan) -> list[str]:
     if sight.instance.identity != plan.instance:
         found.append("the instance is another than the approved one (id, label, machine or contract start)")
     found.extend(f"local copy: {change}" for change in sight.local_changes[:5])
-    if evidence_of(sight.receipt, sight.report) != plan.evidence:
-        found.append("the evidence is another copy or verification than the approved one")
+    if evidence_of(sight.receipt, sight.report, sight.second) != plan.evidence:
+        found.append(
+            "the evidence is another copy or verification than the approved one, or its bucket has other rules"
+        )
     if sight.machine is not plan.machine_state:
         found.append(f"the machine was {plan.machine_state.value} and is {sight.machine.value}")
     if sight.instance.phase is InstancePhase.RUNNING and plan.machine_state is MachineState.STOPPED:
@@ -147,8 +149,10 @@ def losses_of(receipt: CopyReceipt | None) -> tuple[Loss, ...]:
     return tuple(Loss(path=one.path, size=one.size, reason=one.reason) for one in lost)
 
 
-def evidence_of(receipt: CopyReceipt | None, report: VerificationReport | None) -> tuple[Evidence, ...]:
-    """The newest copy with its verification; nothing when it was never verified."""
+def evidence_of(
+    receipt: CopyReceipt | None, report: VerificationReport | None, second: SecondCopy | None = None
+) -> tuple[Evidence, ...]:
+    """The newest copy with its verification, and its bucket where that was looked at; nothing without verification."""
     if receipt is None or report is None:
         return ()
     return (
@@ -164,6 +168,7 @@ def evidence_of(receipt: CopyReceipt | None, report: VerificationReport | None) 
                 for one in report.files
             ),
             report_digest=digest_of(report.model_dump(mode="json")),
+            second=second,
         ),
     )
 

@@ -81,13 +81,15 @@ class PullService:
     ) -> CopyReceipt:
         """Copy folders or files home, and from there into a bucket where one is named.
 
-        The same call again goes on where it was cut.
+        The same call again goes on where it was cut. Of a run that has ended, the newest copy in a bucket comes back.
 
         Raises:
             RuleViolation: the price of the bytes was not accepted; nothing was copied, and the run is not parked.
             TransferError, HostError: the copy failed; the run is parked and bills.
         """
         record = find_run(self._journal, target)
+        if record.phase is RunPhase.CLOSED and (kept := self._in_bucket(record)) is not None:
+            return await self._back(record, kept, paths, destination, progress)
         roots = paths or (record.job.results if record.job else ())
         if not roots:
             raise InvalidRequest("no paths were named and the run has no job with results", effect=NOT_COPIED)
@@ -126,6 +128,34 @@ class PullService:
         self._journal.save_copy(receipt)
         if record.phase in HELD_PHASES:
             self._journal.move(record.lease.id, RunPhase.HOME, f"copy {receipt.copy_id}")
+        return receipt
+
+    def _in_bucket(self, record: LeaseRecord) -> CopyReceipt | None:
+        return next((one for one in self._journal.copies(record.lease.id) if one.bucket is not None), None)
+
+    async def _back(
+        self,
+        record: LeaseRecord,
+        kept: CopyReceipt,
+        paths: tuple[str, ...],
+        destination: str | None,
+        progress: ProgressSink | None,
+    ) -> CopyReceipt:
+        """Bring back what was put into a bucket before the machine ended."""
+        if paths or "://" in (destination or ""):
+            raise InvalidRequest(
+                f"the machine of run {record.lease.id} is gone; copy {kept.copy_id} of it lies in a bucket",
+                next_step="to bring it back, call copy_out without paths, and with a local folder or no destination",
+                effect=NOT_COPIED,
+            )
+        receipt = await self._buckets.restore(
+            kept,
+            self._destination(record, destination),
+            limits_of(self._policy),
+            CopyId(f"copy-{secrets.token_hex(6)}"),
+            progress,
+        )
+        self._journal.save_copy(receipt)
         return receipt
 
     async def _bring(

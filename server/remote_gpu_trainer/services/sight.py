@@ -14,7 +14,7 @@ from remote_gpu_trainer.domain.artifacts import (
     VerificationReport,
 )
 from remote_gpu_trainer.domain.instances import AT_REST, Instance, InstancePhase
-from remote_gpu_trainer.domain.plans import MachineState
+from remote_gpu_trainer.domain.plans import MachineState, SecondCopy
 from remote_gpu_trainer.domain.policy import Policy
 from remote_gpu_trainer.domain.runs import JOB_ENDED, LeaseRecord
 from remote_gpu_trainer.errors import HostError, RgtError, WaitExpired, WrongPhase
@@ -43,6 +43,8 @@ class Sight:
     report: VerificationReport | None
     local_changes: tuple[str, ...]
     """Differences between the proven copy and what lies on this disk now, one sentence each."""
+    second: SecondCopy | None
+    """The copy in a bucket, by the bucket's rules of now."""
     far_digest: str | None
     """Fingerprint of the far side now; None when it was not read in this look."""
     far_files: int
@@ -109,13 +111,14 @@ class Looker:
         copies = self._journal.copies(lease)
         receipt = copies[0] if copies else None
         report = None if receipt is None else self._journal.verification(receipt.copy_id)
+        changes: tuple[str, ...] = ()
+        second: SecondCopy | None = None
         if before is not None and before.receipt == receipt:
-            changes = before.local_changes
-        elif receipt is None:
-            changes = ()
-        else:
-            changes = tuple(await anyio.to_thread.run_sync(_recheck, receipt))
-            changes += tuple(await self._buckets.recheck(receipt))
+            changes, second = before.local_changes, before.second
+        elif receipt is not None:
+            bucket = await self._buckets.recheck(receipt)
+            changes = (*await anyio.to_thread.run_sync(_recheck, receipt), *bucket.differences)
+            second = bucket.second
         kept = self._kept(record, receipt)
         failures = self._journal.events(lease, kind=COPY_FAILED, limit=1)
         copy_failed = bool(failures) and (receipt is None or failures[0].at > receipt.finished_at)
@@ -140,6 +143,7 @@ class Looker:
             receipt=receipt,
             report=report,
             local_changes=changes,
+            second=second,
             far_digest=digest,
             far_files=files,
             far_bytes=size,

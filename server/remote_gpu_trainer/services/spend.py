@@ -14,6 +14,7 @@ from remote_gpu_trainer.rules.facts import SpendFacts
 from remote_gpu_trainer.rules.registry import check
 from remote_gpu_trainer.rules.stop import HELD_AT_REST
 from remote_gpu_trainer.services.account import AccountWatch
+from remote_gpu_trainer.services.buckets import Buckets
 from remote_gpu_trainer.services.caps import Caps
 from remote_gpu_trainer.services.ledger import Ledger, burn
 from remote_gpu_trainer.services.reconcile import Reconciler
@@ -34,6 +35,7 @@ class SpendService:
         ledger: Ledger,
         caps: Caps,
         reminding: ReminderService,
+        buckets: Buckets,
         policy: Policy,
         clock: Clock,
     ) -> None:
@@ -44,6 +46,7 @@ class SpendService:
         self._ledger = ledger
         self._caps = caps
         self._reminding = reminding
+        self._buckets = buckets
         self._policy = policy
         self._clock = clock
 
@@ -93,7 +96,11 @@ class SpendService:
             platform_charges_usd=None if charges is None else Usd(sum(one.amount for one in charges)),
             compared_since=midnight,
             journal_estimate_usd=Usd(sum(self._ledger.spent(one.lease.id, since=midnight) for one in records)),
-            reminders=(*self._reminding.for_credit(account.credit, runway), *(text for one in due for text in one)),
+            reminders=(
+                *self._reminding.for_credit(account.credit, runway),
+                *(text for one in due for text in one),
+                *self._buckets.unfinished(),
+            ),
             findings=tuple(check(Stage.SPEND, facts, waived=self._policy.waive)),
         )
 

@@ -3,6 +3,7 @@
 from typing import Any, cast
 
 from remote_gpu_trainer.domain.artifacts import BucketRules
+from remote_gpu_trainer.storage.refusals import code_of
 from remote_gpu_trainer.storage.urls import BucketUrl
 
 NONE_SET = frozenset({"NoSuchLifecycleConfiguration"})
@@ -29,7 +30,7 @@ def _asked(question: Any, what: str, unread: list[str]) -> dict[str, Any] | None
     try:
         return cast(dict[str, Any], question())
     except ClientError as bad:
-        code = str(cast(Any, bad).response.get("Error", {}).get("Code"))
+        code = str(code_of(bad))
         if code in NONE_SET:
             return {}
         unread.append(f"{what} could not be read ({code[:60]})")

@@ -3,52 +3,83 @@
 ``AWS_ENDPOINT_URL_S3`` or ``AWS_ENDPOINT_URL`` point at a store that is not Amazon's; none of it reaches a machine.
 """
 
-import base64
 import hashlib
 import os
+import shlex
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar, cast
 
+import anyio
 import anyio.to_thread
+from anyio.from_thread import check_cancelled
 
 from remote_gpu_trainer.domain.artifacts import BucketObject, BucketRules
-from remote_gpu_trainer.errors import DigestMismatch, TransferError
+from remote_gpu_trainer.domain.uploads import FileDigests, StoredPart, UnfinishedUpload
+from remote_gpu_trainer.errors import RemoteChanged, TransferError
+from remote_gpu_trainer.storage.parts import Parts, as_base64, changed
+from remote_gpu_trainer.storage.refusals import UNTOUCHED, failed, status_of
 from remote_gpu_trainer.storage.rules import read_rules
 from remote_gpu_trainer.storage.urls import BucketUrl
 
 PART = 16 << 20
 MOST_PARTS = 10_000
-AT_ONCE = 4
+AT_ONCE = 8
+"""Requests under way to one store: what a cut can cost is one part for each."""
 BLOCK = 1 << 20
-UNTOUCHED = "No object that was there before was replaced by unproven bytes, and the local copy is whole."
+MOST_CUTS = 5
+"""Of the connection, without a byte in between, until a read is given up."""
+READS = 3
+"""How often an object that keeps changing is read anew."""
 T = TypeVar("T")
 
 
 class S3Store:
-    """An ObjectStore below one prefix."""
+    """An ObjectStore below one prefix.
 
-    def __init__(self, url: BucketUrl) -> None:
+    Args:
+        url: Bucket and prefix.
+        part: Bytes above which a file goes in parts, and of each of them; S3 takes none below 5 MiB but the last.
+        tries: Of each request, with growing pauses.
+    """
+
+    def __init__(self, url: BucketUrl, *, part: int = PART, tries: int = 5) -> None:
         import boto3
         from botocore.config import Config
 
-        self._url = url
+        self._url, self._part = url, part
         settings = Config(
             connect_timeout=10,
             read_timeout=60,
-            retries={"mode": "standard", "max_attempts": 5},
-            max_pool_connections=2 * AT_ONCE,
+            retries={"mode": "standard", "max_attempts": tries},
+            max_pool_connections=AT_ONCE,
             request_checksum_calculation="when_required",
             response_checksum_validation="when_required",
         )
         try:
             self._client: Any = cast(Any, boto3).session.Session().client("s3", config=settings)
         except Exception as bad:  # botocore has no common parent for settings that it cannot read
-            raise _failed(f"{url} cannot be reached", bad) from bad
+            raise failed(f"{url} cannot be reached", bad) from bad
+        self._parts = Parts(self._client, url)
+        self._slots = anyio.CapacityLimiter(AT_ONCE)
+
+    @property
+    def place(self) -> str:
+        """The endpoint."""
+        return str(self._client.meta.endpoint_url)
 
     def describe(self) -> str:
         """``s3://bucket/prefix``."""
         return str(self._url)
+
+    def part_bytes(self, size: int) -> int | None:
+        """16 MiB, or what makes 10,000 parts of the file."""
+        return None if size <= self._part else max(self._part, -(-size // MOST_PARTS))
+
+    def by_hand(self, path: str, upload: str) -> str:
+        """The command of Amazon's own client."""
+        words = ["aws", "s3api", "abort-multipart-upload", "--bucket", self._url.bucket, "--key", self._url.key(path)]
+        elsewhere = [] if ".amazonaws.com" in self.place else ["--endpoint-url", self.place]
+        return shlex.join([*words, "--upload-id", upload, *elsewhere])
 
     async def put(self, path: str, source: int, sha256: str) -> None:
         """Store an open local file, hashing what is sent. It gets its name only when the hash is the given one.
@@ -57,15 +88,90 @@ class S3Store:
             DigestMismatch: the file is not what was given; nothing was stored.
             TransferError: the store refused or failed; an object of that name is as it was.
         """
-        await self._ask(f"{self._url} could not be written", lambda: self._put(path, source, sha256))
+        await self._ask("could not be written", lambda: self._put(path, source, sha256))
 
-    async def proof(self, path: str, source: int, sha256: str) -> BucketObject | None:
-        """The object, if it provably holds the bytes of an open local file, whose hash is given.
+    async def begin(self, path: str) -> str:
+        """Begin an upload in parts.
+
+        Raises:
+            TransferError: the store refused or failed. Where the answer was lost there may be one without any part.
+        """
+        return await self._ask("could not be written", lambda: self._parts.begin(path))
+
+    async def parts(self, path: str, upload: str) -> tuple[StoredPart, ...] | None:
+        """What the store holds of an upload; None when it is gone.
 
         Raises:
             TransferError: the store cannot be asked.
         """
-        return await self._ask(f"{self._url} cannot be read", lambda: self._proof(path, source, sha256))
+        return await self._ask("cannot be asked for its parts", lambda: self._parts.listed(path, upload))
+
+    async def send(
+        self, path: str, upload: str, number: int, *, source: int, offset: int, length: int, sha256: str
+    ) -> StoredPart:
+        """Send one part, from the disk to the connection in small pieces.
+
+        Raises:
+            DigestMismatch: the file changed meanwhile.
+            RemoteChanged: there is no such upload any more.
+            TransferError: the store refused or failed.
+        """
+        return await self._ask(
+            "could not be written",
+            lambda: self._parts.send(path, upload, number, source=source, offset=offset, length=length, sha256=sha256),
+        )
+
+    async def complete(self, path: str, upload: str, parts: tuple[StoredPart, ...]) -> None:
+        """Make an object of its parts.
+
+        Raises:
+            RemoteChanged: there is no such upload, or its parts are others.
+            TransferError: the store refused or failed.
+        """
+        await self._ask("could not be written", lambda: self._parts.complete(path, upload, parts))
+
+    async def abort(self, path: str, upload: str) -> None:
+        """End an upload.
+
+        Raises:
+            TransferError: the store refused or failed, or it is still there.
+        """
+        await self._ask("does not let an upload be ended", lambda: self._parts.abort(path, upload))
+
+    async def unfinished(self) -> tuple[UnfinishedUpload, ...]:
+        """Uploads below the prefix that nobody has completed.
+
+        Raises:
+            TransferError: the store cannot be asked.
+        """
+        return await self._ask("cannot be asked for unfinished uploads", self._parts.unfinished)
+
+    async def proof(self, path: str, digests: FileDigests) -> BucketObject | None:
+        """The object, if it provably holds these bytes.
+
+        Raises:
+            RemoteChanged: it was replaced each time while it was read.
+            TransferError: the store cannot be asked.
+        """
+        return await self._ask("cannot be read", lambda: self._proof(path, digests))
+
+    async def fetch(self, path: str, etag: str, *, at: int, size: int, sink: Callable[[bytes], None]) -> None:
+        """Give the bytes of an object from ``at`` on to ``sink``, in order, on a worker thread.
+
+        Raises:
+            RemoteChanged: it is gone, or another object took its place.
+            TransferError: the store cannot be asked, or what ``sink`` raised.
+        """
+
+        def fetch() -> None:
+            if not self._read(path, etag, at, size, sink):
+                raise RemoteChanged(
+                    f"{path} in {self._url} is gone or another object than the proven one",
+                    next_step="look for an older version of it in the bucket, or for another copy",
+                    effect="It was not given its name here; files that came before it are whole.",
+                )
+
+        await self._ask("cannot be read", fetch)
 
     async def etags(self) -> dict[str, tuple[int, str]]:
         """Size and ETag of everything below the prefix, by path.
@@ -73,7 +179,7 @@ class S3Store:
         Raises:
             TransferError: the store cannot be asked.
         """
-        return await self._ask(f"{self._url} cannot be listed", lambda: dict(self._list()))
+        return await self._ask("cannot be listed", lambda: dict(self._list()))
 
     async def rules(self) -> BucketRules:
         """Whether old versions are kept, and what will delete objects below the prefix."""
@@ -81,83 +187,93 @@ class S3Store:
 
     async def _ask(self, what: str, work: Callable[[], T]) -> T:
         try:
-            return await anyio.to_thread.run_sync(work)
+            return await anyio.to_thread.run_sync(work, limiter=self._slots)
         except TransferError:
             raise
         except Exception as bad:  # botocore's errors have no parent of their own but Exception
-            raise _failed(what, bad) from bad
+            raise failed(f"{self._url} {what}", bad) from bad
 
     def _target(self, path: str) -> dict[str, str]:
         return {"Bucket": self._url.bucket, "Key": self._url.key(path)}
 
-    def _proof(self, path: str, source: int, sha256: str) -> BucketObject | None:
+    def _proof(self, path: str, digests: FileDigests) -> BucketObject | None:
+        for _ in range(READS):
+            found = self._head(path)
+            if found is None or int(found["ContentLength"]) != digests.size:
+                return None
+            stored, etag = found.get("ChecksumSHA256"), str(found["ETag"])
+            # Some stores add "-" and the number of parts. A checksum of other parts than ours says nothing: we read.
+            by_checksum = stored is not None and str(stored).partition("-")[0] == _checksum(digests)
+            read = None if by_checksum else self._read_sha256(path, etag, digests.size)
+            if not by_checksum and read is None:
+                continue  # it was replaced under the reader: what is there now is another object
+            if read not in (None, digests.sha256):
+                return None
+            way = "stored-checksum" if by_checksum else "read-back"
+            return BucketObject(path=path, size=digests.size, etag=etag, proven_by=way)
+        raise RemoteChanged(
+            f"{path} in {self._url} was replaced {READS} times while it was read",
+            next_step="see what else writes there, then call copy_out again",
+            effect=UNTOUCHED,
+        )
+
+    def _head(self, path: str) -> dict[str, Any] | None:
         from botocore.exceptions import ClientError
 
         try:
-            found: dict[str, Any] = self._client.head_object(**self._target(path), ChecksumMode="ENABLED")
+            return cast("dict[str, Any]", self._client.head_object(**self._target(path), ChecksumMode="ENABLED"))
         except ClientError as bad:
-            if cast(Any, bad).response["ResponseMetadata"]["HTTPStatusCode"] == 404:
+            if status_of(bad) == 404:
                 return None
             raise
-        size, stored = os.fstat(source).st_size, found.get("ChecksumSHA256")
-        if int(found["ContentLength"]) != size:
-            return None
-        # Some stores add "-" and the number of parts. A checksum of other parts than ours says nothing: then we read.
-        by_checksum = stored is not None and str(stored).partition("-")[0] == _checksum(source, size)
-        if not by_checksum and self._read_sha256(path) != sha256:
-            return None
-        return BucketObject(
-            path=path,
-            size=size,
-            etag=str(found["ETag"]),
-            proven_by="stored-checksum" if by_checksum else "read-back",
-        )
 
     def _put(self, path: str, source: int, sha256: str) -> None:
-        size = os.fstat(source).st_size
-        if size > PART:
-            self._put_parts(path, source, size, sha256)
-            return
-        body = os.pread(source, size, 0)
-        _demand_same(path, hashlib.sha256(body).hexdigest(), sha256)
+        body = os.pread(source, os.fstat(source).st_size, 0)
+        if hashlib.sha256(body).hexdigest() != sha256:
+            raise changed(path)
         self._client.put_object(
-            **self._target(path), Body=body, ChecksumAlgorithm="SHA256", ChecksumSHA256=_text(bytes.fromhex(sha256))
+            **self._target(path), Body=body, ChecksumAlgorithm="SHA256", ChecksumSHA256=as_base64(sha256)
         )
 
-    def _put_parts(self, path: str, source: int, size: int, sha256: str) -> None:
-        target = self._target(path)
-        upload = self._client.create_multipart_upload(**target, ChecksumAlgorithm="SHA256")["UploadId"]
-        whole, sent = hashlib.sha256(), list[Any]()
-        try:
-            with ThreadPoolExecutor(AT_ONCE, "s3-part") as pool:
-                for number, body in enumerate(_parts(source, size), 1):
-                    whole.update(body)
-                    if number > AT_ONCE:
-                        sent[number - 1 - AT_ONCE].result()  # no more parts in memory than are under way
-                    sent.append(pool.submit(self._send, target, upload, number, body))
-                parts = [one.result() for one in sent]
-            _demand_same(path, whole.hexdigest(), sha256)
-            self._client.complete_multipart_upload(**target, UploadId=upload, MultipartUpload={"Parts": parts})
-        except BaseException:  # whatever ended it, the parts sent so far would be billed
-            self._client.abort_multipart_upload(**target, UploadId=upload)
-            raise
-
-    def _send(self, target: dict[str, str], upload: str, number: int, body: bytes) -> dict[str, Any]:
-        checksum = _text(hashlib.sha256(body).digest())
-        done = self._client.upload_part(
-            **target, UploadId=upload, PartNumber=number, Body=body, ChecksumAlgorithm="SHA256", ChecksumSHA256=checksum
-        )
-        return {"PartNumber": number, "ETag": done["ETag"], "ChecksumSHA256": checksum}
-
-    def _read_sha256(self, path: str) -> str:
+    def _read_sha256(self, path: str, etag: str, size: int) -> str | None:
         digest = hashlib.sha256()
-        body = self._client.get_object(**self._target(path))["Body"]
+        return digest.hexdigest() if self._read(path, etag, 0, size, digest.update) else None
+
+    def _read(self, path: str, etag: str, at: int, size: int, sink: Callable[[bytes], None]) -> bool:
+        """Read an object, going on where a connection was cut; False when another one took its place."""
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        cuts = 0
+        while at < size:
+            came, cut = at, None
+            try:
+                for block in self._blocks(path, etag, at, size):
+                    check_cancelled()
+                    if at + len(block) > size:
+                        return False
+                    sink(block)
+                    at += len(block)
+            except ClientError as bad:
+                if status_of(bad) in (404, 412):
+                    return False
+                raise
+            except BotoCoreError as bad:
+                cut = bad
+            cuts = 0 if at > came else cuts + 1
+            if cuts > MOST_CUTS:
+                raise cut or TransferError(f"{self._url} sends nothing of {path}", effect=UNTOUCHED)
+        return True
+
+    def _blocks(self, path: str, etag: str, at: int, size: int) -> Iterator[bytes]:
+        answer = self._client.get_object(**self._target(path), IfMatch=etag, Range=f"bytes={at}-{size - 1}")
+        body = answer["Body"]
         try:
+            if at and not str(answer.get("ContentRange")).startswith(f"bytes {at}-"):
+                return  # a store that knows no ranges begins anew each time: that counts as a cut
             while block := body.read(BLOCK):
-                digest.update(block)
+                yield block
         finally:
             body.close()
-        return digest.hexdigest()
 
     def _list(self) -> Iterator[tuple[str, tuple[int, str]]]:
         head = f"{self._url.prefix}/"
@@ -166,38 +282,8 @@ class S3Store:
                 yield str(one["Key"]).removeprefix(head), (int(one["Size"]), str(one["ETag"]))
 
 
-def _checksum(source: int, size: int) -> str:
-    """The checksum that a store keeps of a file that was put whole, or (the hash of their hashes) in our parts."""
-    if size <= PART:
-        return _text(hashlib.sha256(os.pread(source, size, 0)).digest())
-    digests = [hashlib.sha256(body).digest() for body in _parts(source, size)]
-    return _text(hashlib.sha256(b"".join(digests)).digest())
-
-
-def _parts(source: int, size: int) -> Iterator[bytes]:
-    each = max(PART, -(-size // MOST_PARTS))
-    for offset in range(0, size, each):
-        yield os.pread(source, min(each, size - offset), offset)
-
-
-def _text(digest: bytes) -> str:
-    return base64.b64encode(digest).decode("ascii")
-
-
-def _demand_same(path: str, found: str, wanted: str) -> None:
-    if found != wanted:
-        raise DigestMismatch(
-            f"{path} is not what was copied any more, so it was not stored",
-            next_step="call copy_out again: it fetches what changed here",
-            effect=UNTOUCHED,
-        )
-
-
-def _failed(what: str, bad: Exception) -> TransferError:
-    text = "".join(c if c.isprintable() else " " for c in str(bad))[:300]
-    return TransferError(
-        f"{what}: {type(bad).__name__}: {text}",
-        next_step="check the bucket's name, the AWS_* variables and the key's rights (read and write objects), then "
-        "call copy_out again: it goes on",
-        effect=UNTOUCHED,
-    )
+def _checksum(digests: FileDigests) -> str:
+    """What a store keeps of a file that was put whole, or (the hash of their hashes) in our parts."""
+    if digests.part_bytes is None:
+        return as_base64(digests.sha256)
+    return as_base64(hashlib.sha256(b"".join(map(bytes.fromhex, digests.parts))).hexdigest())

@@ -10,7 +10,7 @@ from inline_snapshot import snapshot
 from remote_gpu_trainer.approval.dossier import render
 from remote_gpu_trainer.approval.summary import LEAST_LIMIT, summary
 from remote_gpu_trainer.domain.artifacts import VerificationLevel
-from remote_gpu_trainer.domain.plans import Loss, MachineState, Plan, ProvenFile, TeardownPlan
+from remote_gpu_trainer.domain.plans import Loss, MachineState, Plan, ProvenFile, SecondCopy, TeardownPlan
 from tests.unit.database.builders import a_rent, a_teardown
 
 NAMES = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=60)
@@ -207,6 +207,28 @@ def test_a_file_that_nothing_may_load_is_named_with_what_it_would_run() -> None:
     assert "training_args.bin  (loading it would run code of mine.Args)" in text
     assert "mine.Args" not in outside_blocks(text)
     assert "not loaded" not in render(a_teardown())
+
+
+def test_a_bucket_that_will_delete_its_copy_is_named_with_each_rule() -> None:
+    (evidence,) = a_teardown().evidence
+    second = SecondCopy(
+        url="s3://results/run-1", objects=2, deleting=("rule 'weekly' deletes it",), doubts=("versioning is unknown",)
+    )
+    plan = a_teardown(evidence=(evidence.model_copy(update={"second": second}),))
+    text = outside_blocks(render(plan))
+    assert "Also in s3://results/run-1: 2 objects, all still there." in text
+    assert "**That bucket will delete what it holds of this copy." in text
+    assert "- rule 'weekly' deletes it" in text and "- versioning is unknown" in text
+    assert "the bucket will delete its copy" in summary(plan, limit=LEAST_LIMIT, where="the page")
+    keeps = evidence.model_copy(update={"second": second.model_copy(update={"deleting": ()})})
+    assert "will delete" not in render(a_teardown(evidence=(keeps,)))
+    assert "will delete" not in summary(a_teardown(evidence=(keeps,)), limit=LEAST_LIMIT, where="the page")
+
+
+def test_a_plan_without_a_bucket_has_the_digest_that_it_had_before_buckets_were_named() -> None:
+    (evidence,) = a_teardown().evidence
+    assert "second" not in evidence.model_dump(mode="json")
+    assert type(evidence).model_validate_json(evidence.model_dump_json()) == evidence
 
 
 def test_times_are_shown_in_utc() -> None:

@@ -1,11 +1,27 @@
-"""A store on loopback with one empty bucket."""
+"""A store on loopback with one empty bucket, and copies that go there."""
 
-from collections.abc import Iterator
+import hashlib
+import os
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.bucket import BUCKET, client, served
+from remote_gpu_trainer.clock import SystemClock
+from remote_gpu_trainer.domain.artifacts import CopyReceipt, EntryKind, Manifest, ManifestEntry, Route
+from remote_gpu_trainer.domain.ids import CopyId, InstanceId, LeaseId
+from remote_gpu_trainer.services.buckets import Buckets
+from remote_gpu_trainer.storage import BucketUrl, NoteFolder, S3Store
+from remote_gpu_trainer.transfer import CopyLimits
+from tests.bucket import BUCKET, Faults, client, served
+
+MIB = 1 << 20
+PART = 5 * MIB
+"""The least that S3 takes, so that small files have many parts."""
+LIMITS = CopyLimits(max_bytes=1 << 30, max_files=100, max_depth=8, keep_free_bytes=0)
+URL = f"s3://{BUCKET}/run-1"
 
 
 @pytest.fixture
@@ -14,20 +30,76 @@ def anyio_backend() -> str:
 
 
 @pytest.fixture(scope="module")
-def plain() -> Iterator[Any]:
+def the_faults() -> Faults:
+    return Faults()
+
+
+@pytest.fixture(scope="module")
+def plain(the_faults: Faults) -> Iterator[Any]:
     """A client of a store that all tests of a module share, and which the environment names."""
-    with served() as env, pytest.MonkeyPatch.context() as patch:
+    with served(the_faults) as env, pytest.MonkeyPatch.context() as patch:
         for name, value in env.items():
             patch.setenv(name, value)
         yield client()
 
 
 @pytest.fixture
-def s3(plain: Any) -> Any:
+def s3(plain: Any, the_faults: Faults) -> Any:
     """The client, and an empty bucket without rules."""
+    the_faults.heal()
     if any(one["Name"] == BUCKET for one in plain.list_buckets()["Buckets"]):
+        for one in plain.list_multipart_uploads(Bucket=BUCKET).get("Uploads", ()):
+            plain.abort_multipart_upload(Bucket=BUCKET, Key=one["Key"], UploadId=one["UploadId"])
         for one in plain.list_objects_v2(Bucket=BUCKET).get("Contents", ()):
             plain.delete_object(Bucket=BUCKET, Key=one["Key"])
         plain.delete_bucket(Bucket=BUCKET)
     plain.create_bucket(Bucket=BUCKET)
+    the_faults.heal()
     return plain
+
+
+@pytest.fixture
+def faults(s3: Any, the_faults: Faults) -> Faults:
+    """What goes wrong at the store, and what was asked of it since the test began."""
+    return the_faults
+
+
+def quick(url: str) -> S3Store:
+    """A store in small parts, which gives up at once."""
+    return S3Store(BucketUrl.parse(url), part=PART, tries=1)
+
+
+def buckets(home: Path, *, open_store: Callable[[str], S3Store] = quick) -> Buckets:
+    """The service over a home's notes."""
+    return Buckets(open_store, NoteFolder(home / "uploads"), SystemClock())
+
+
+def receipt_of(folder: Path) -> CopyReceipt:
+    """A copy that has just come home into this folder."""
+    paths = sorted(path for path in folder.iterdir() if path.is_file())
+    now = datetime.now(UTC)
+    return CopyReceipt(
+        copy_id=CopyId("copy-1"),
+        lease=LeaseId("digits-k3vq7m"),
+        instance_id=InstanceId(7),
+        roots=("/workspace/out",),
+        destination=str(folder),
+        route=Route.DIRECT_SSH,
+        route_reason="the offer has a direct port",
+        manifest=Manifest(root="/workspace/out", entries=tuple(map(_entry, paths))),
+        skipped=(),
+        not_copied=(),
+        bytes_transferred=0,
+        started_at=now,
+        finished_at=now,
+        cost=None,
+    )
+
+
+def _entry(path: Path) -> ManifestEntry:
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    seen = os.stat(path)
+    return ManifestEntry(
+        path=path.name, kind=EntryKind.FILE, size=seen.st_size, mtime_ns=seen.st_mtime_ns, sha256=digest
+    )
