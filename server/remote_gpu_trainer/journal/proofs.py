@@ -8,8 +8,10 @@ from pydantic import JsonValue
 from remote_gpu_trainer.database.rows import append_event
 from remote_gpu_trainer.database.text import dump, load
 from remote_gpu_trainer.domain.artifacts import CopyReceipt, VerificationReport
+from remote_gpu_trainer.domain.entries import Entries
 from remote_gpu_trainer.domain.ids import CopyId, LeaseId
 from remote_gpu_trainer.errors import InvalidRequest, JournalError
+from remote_gpu_trainer.journal import parts
 
 _NOTHING = "Nothing was recorded."
 
@@ -20,32 +22,46 @@ def keep_copy(db: sqlite3.Connection, now: datetime, receipt: CopyReceipt) -> No
     Raises:
         JournalError: another receipt has this id.
     """
-    text = dump(receipt)
+    manifest = receipt.manifest
+    apart = len(manifest.entries) > parts.INLINE
+    light = receipt if not apart else _with_entries(receipt, Entries())
+    text = dump(light)
     row = db.execute("SELECT receipt FROM copies WHERE id = ?", (receipt.copy_id,)).fetchone()
     if row is not None:
-        if row["receipt"] == text:
+        if row["receipt"] == text and (not apart or parts.load(db, receipt.copy_id) == manifest.entries):
             return
         raise JournalError(f"the journal holds another receipt of copy {receipt.copy_id!r}", effect=_NOTHING)
     db.execute("INSERT INTO copies (id, lease, receipt) VALUES (?, ?, ?)", (receipt.copy_id, receipt.lease, text))
+    if apart:
+        parts.keep(db, receipt.copy_id, manifest.packed)
     facts: dict[str, JsonValue] = {
         "copy": receipt.copy_id,
-        "files": len(receipt.manifest.files),
-        "bytes": receipt.manifest.size,
-        "manifest": receipt.manifest.digest,
+        "files": len(manifest.files),
+        "bytes": manifest.size,
+        "manifest": manifest.digest,
     }
     append_event(db, now, receipt.lease, "copy.saved", facts)
 
 
 def copy(db: sqlite3.Connection, copy_id: CopyId) -> CopyReceipt | None:
     """One receipt."""
-    row = db.execute("SELECT receipt FROM copies WHERE id = ?", (copy_id,)).fetchone()
-    return None if row is None else load(CopyReceipt, row["receipt"])
+    row = db.execute("SELECT id, receipt FROM copies WHERE id = ?", (copy_id,)).fetchone()
+    return None if row is None else _whole(db, row)
 
 
 def copies(db: sqlite3.Connection, lease: LeaseId) -> list[CopyReceipt]:
     """All receipts of a lease, newest first."""
-    rows = db.execute("SELECT receipt FROM copies WHERE lease = ? ORDER BY seq DESC", (lease,))
-    return [load(CopyReceipt, row["receipt"]) for row in rows]
+    rows = db.execute("SELECT id, receipt FROM copies WHERE lease = ? ORDER BY seq DESC", (lease,)).fetchall()
+    return [_whole(db, row) for row in rows]
+
+
+def _whole(db: sqlite3.Connection, row: sqlite3.Row) -> CopyReceipt:
+    receipt, entries = load(CopyReceipt, row["receipt"]), parts.load(db, row["id"])
+    return receipt if entries is None else _with_entries(receipt, entries)
+
+
+def _with_entries(receipt: CopyReceipt, entries: Entries) -> CopyReceipt:
+    return receipt.model_copy(update={"manifest": receipt.manifest.model_copy(update={"entries": entries})})
 
 
 def keep_verification(db: sqlite3.Connection, now: datetime, report: VerificationReport) -> None:

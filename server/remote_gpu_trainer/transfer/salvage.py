@@ -131,7 +131,7 @@ async def _believe(door: rescue.Door, tasks: Sequence[FileTask], landing: Landin
 
 def _recall(tasks: Sequence[FileTask], landing: Landing, chunks: ChunkMap) -> None:
     for task in tasks:
-        done = chunks.finished.get(task.path)
+        done = chunks.finished(task.path)
         if done is None or (done.source, done.size) != (task.source, task.entry.size):
             continue
         if done.mtime_ns // SECOND == task.entry.mtime_ns // SECOND and landing.sha256(task.path) == done.sha256:

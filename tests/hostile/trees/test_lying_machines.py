@@ -166,7 +166,7 @@ LIES: dict[str, Lie] = {
     "a number of 60,000 digits": Lie(raw(b"9" * 60_000 + b"\n"), says="no JSON"),
     "not UTF-8": Lie(raw(b'{"path": "\xff"}\n'), says="no JSON"),
     "a line without end": Lie(endless(b"x" * (1 << 16)), says="a line without end"),
-    "entries without end": Lie(entries_without_end, LimitExceeded, "more than 500 entries"),
+    "entries without end": Lie(entries_without_end, LimitExceeded, "the policy allows 300 files"),
     "errors without end": Lie(errors_without_end, LimitExceeded, "more than 500 entries"),
     "a root that cannot be listed": Lie(
         relisted(lambda entries: [{"path": ".", "error": "\x1b[2Jno\n"}]), InvalidRequest, "cannot be listed"

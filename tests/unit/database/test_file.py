@@ -105,7 +105,7 @@ def test_a_row_that_this_program_did_not_write_is_damage_and_not_a_crash(file: P
 
 def test_a_file_from_a_newer_version_is_refused(file: Path) -> None:
     Database(file, steps=[*MIGRATIONS, ["CREATE TABLE later (x)"]]).close()
-    with pytest.raises(JournalError, match=r"has schema 2.*up to 1.*update remote-gpu-trainer"):
+    with pytest.raises(JournalError, match=r"has schema 3.*up to 2.*update remote-gpu-trainer"):
         Database(file)
 
 
