@@ -120,7 +120,6 @@ _LONG_MANIFESTS = (
     """CREATE TABLE copied_entries (
          copy TEXT NOT NULL REFERENCES copies (id),
          part INTEGER NOT NULL,
-         parts INTEGER NOT NULL,
          entries BLOB NOT NULL,
          PRIMARY KEY (copy, part))""",
     """CREATE TRIGGER copied_entries_are_fixed BEFORE UPDATE ON copied_entries

@@ -7,8 +7,10 @@ from collections.abc import Iterator
 from typing import Any, cast
 
 from remote_gpu_trainer.database.text import Unreadable
+from remote_gpu_trainer.domain.artifacts import CopyReceipt
 from remote_gpu_trainer.domain.entries import Entries, ManifestEntry
 from remote_gpu_trainer.domain.ids import CopyId
+from remote_gpu_trainer.domain.values import Value
 
 INLINE = 2000
 """Entries up to which a manifest stays in its receipt's row."""
@@ -18,31 +20,46 @@ MOST_BYTES = 64 << 20
 _NAMED = tuple(ManifestEntry.model_fields)
 
 
+class Apart(Value):
+    """What the receipt's row holds then."""
+
+    parts: int
+    receipt: CopyReceipt
+    """Without entries."""
+
+
+def split(receipt: CopyReceipt) -> Apart:
+    """A receipt without its entries, and in how many parts these are kept."""
+    return Apart(parts=-(-len(receipt.manifest.entries) // EACH), receipt=with_entries(receipt, Entries()))
+
+
+def with_entries(receipt: CopyReceipt, entries: Entries) -> CopyReceipt:
+    """The same receipt with other entries."""
+    return receipt.model_copy(update={"manifest": receipt.manifest.model_copy(update={"entries": entries})})
+
+
 def keep(db: sqlite3.Connection, copy_id: CopyId, entries: Entries) -> None:
     """Write the entries of a copy."""
-    of = -(-len(entries) // EACH)
-    rows = ((copy_id, part, of, zlib.compress(text.encode("ascii"), 1)) for part, text in enumerate(_texts(entries)))
-    db.executemany("INSERT INTO copied_entries (copy, part, parts, entries) VALUES (?, ?, ?, ?)", rows)
+    rows = ((copy_id, part, zlib.compress(text.encode("ascii"), 1)) for part, text in enumerate(_texts(entries)))
+    db.executemany("INSERT INTO copied_entries (copy, part, entries) VALUES (?, ?, ?)", rows)
 
 
-def load(db: sqlite3.Connection, copy_id: CopyId) -> Entries | None:
-    """The entries of a copy; None where they are in its receipt's row.
+def load(db: sqlite3.Connection, kept: Apart) -> CopyReceipt:
+    """The whole receipt.
 
     Raises:
         Unreadable: a part is missing or is not what ``keep`` writes.
     """
-    found, count, of = Entries(), 0, 0
-    rows = db.execute("SELECT part, parts, entries FROM copied_entries WHERE copy = ? ORDER BY part", (copy_id,))
-    for row in rows:
-        part, of = int(row["part"]), int(row["parts"])
-        if part != count:
+    found, count, copy_id = Entries(), 0, kept.receipt.copy_id
+    for row in db.execute("SELECT part, entries FROM copied_entries WHERE copy = ? ORDER BY part", (copy_id,)):
+        if row["part"] != count:
             break
         count += 1
         for entry in _unpacked(row["entries"]):
             found.add(entry)
-    if count != of:
-        raise Unreadable(f"part {count + 1} of the {of} of the manifest of {copy_id} is not there")
-    return found if count else None
+    if count != kept.parts:
+        raise Unreadable(f"part {count + 1} of the {kept.parts} of the manifest of {copy_id} is not there")
+    return with_entries(kept.receipt, found)
 
 
 def _texts(entries: Entries) -> Iterator[str]:

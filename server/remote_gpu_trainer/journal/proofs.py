@@ -8,7 +8,6 @@ from pydantic import JsonValue
 from remote_gpu_trainer.database.rows import append_event
 from remote_gpu_trainer.database.text import dump, load
 from remote_gpu_trainer.domain.artifacts import CopyReceipt, VerificationReport
-from remote_gpu_trainer.domain.entries import Entries
 from remote_gpu_trainer.domain.ids import CopyId, LeaseId
 from remote_gpu_trainer.errors import InvalidRequest, JournalError
 from remote_gpu_trainer.journal import parts
@@ -24,11 +23,10 @@ def keep_copy(db: sqlite3.Connection, now: datetime, receipt: CopyReceipt) -> No
     """
     manifest = receipt.manifest
     apart = len(manifest.entries) > parts.INLINE
-    light = receipt if not apart else _with_entries(receipt, Entries())
-    text = dump(light)
+    text = dump(parts.split(receipt) if apart else receipt)
     row = db.execute("SELECT receipt FROM copies WHERE id = ?", (receipt.copy_id,)).fetchone()
     if row is not None:
-        if row["receipt"] == text and (not apart or parts.load(db, receipt.copy_id) == manifest.entries):
+        if row["receipt"] == text and (not apart or _whole(db, text) == receipt):
             return
         raise JournalError(f"the journal holds another receipt of copy {receipt.copy_id!r}", effect=_NOTHING)
     db.execute("INSERT INTO copies (id, lease, receipt) VALUES (?, ?, ?)", (receipt.copy_id, receipt.lease, text))
@@ -45,23 +43,18 @@ def keep_copy(db: sqlite3.Connection, now: datetime, receipt: CopyReceipt) -> No
 
 def copy(db: sqlite3.Connection, copy_id: CopyId) -> CopyReceipt | None:
     """One receipt."""
-    row = db.execute("SELECT id, receipt FROM copies WHERE id = ?", (copy_id,)).fetchone()
-    return None if row is None else _whole(db, row)
+    row = db.execute("SELECT receipt FROM copies WHERE id = ?", (copy_id,)).fetchone()
+    return None if row is None else _whole(db, row["receipt"])
 
 
 def copies(db: sqlite3.Connection, lease: LeaseId) -> list[CopyReceipt]:
     """All receipts of a lease, newest first."""
-    rows = db.execute("SELECT id, receipt FROM copies WHERE lease = ? ORDER BY seq DESC", (lease,)).fetchall()
-    return [_whole(db, row) for row in rows]
+    rows = db.execute("SELECT receipt FROM copies WHERE lease = ? ORDER BY seq DESC", (lease,)).fetchall()
+    return [_whole(db, row["receipt"]) for row in rows]
 
 
-def _whole(db: sqlite3.Connection, row: sqlite3.Row) -> CopyReceipt:
-    receipt, entries = load(CopyReceipt, row["receipt"]), parts.load(db, row["id"])
-    return receipt if entries is None else _with_entries(receipt, entries)
-
-
-def _with_entries(receipt: CopyReceipt, entries: Entries) -> CopyReceipt:
-    return receipt.model_copy(update={"manifest": receipt.manifest.model_copy(update={"entries": entries})})
+def _whole(db: sqlite3.Connection, text: str) -> CopyReceipt:
+    return parts.load(db, load(parts.Apart, text)) if text.startswith('{"parts":') else load(CopyReceipt, text)
 
 
 def keep_verification(db: sqlite3.Connection, now: datetime, report: VerificationReport) -> None:

@@ -61,11 +61,15 @@ class Roster:
             raise _malformed("a line without end")
         self._heard += len(data)
         if self._heard > MOST_LINE * len(self._roots) + EACH_LINE * self._max_entries:
-            raise _beyond(
-                f"a list of more than {show_bytes(self._heard - 1)} for at most {self._max_entries:,} entries"
-            )
+            most = f"{self._max_entries:,} entries"
+            raise _beyond(f"the machine sent {show_bytes(self._heard)} of a list that may hold {most}")
         for line in lines:
             self._line(line)
+
+    @property
+    def heard(self) -> str:
+        """The sha256 of the lines of the list that is under way."""
+        return self._digest.hexdigest()
 
     def end(self) -> None:
         """Say that nothing more comes.
@@ -105,11 +109,9 @@ class Roster:
         if "unchanged" in fields:
             self._repeat(number, fields)
             return
-        if number not in self.unreadable and (
-            fields["entries"] != self._lines or fields.get("digest") != self._digest.hexdigest()
-        ):
+        if number not in self.unreadable and (fields["entries"] != self._lines or fields.get("digest") != self.heard):
             raise _malformed("its own sum does not fit its entries")
-        digest, entries = self._digest.hexdigest(), self._entries
+        digest, entries = self.heard, self._entries
         self._entries = Entries()
         manifest = Manifest(
             root=self._roots[number], entries=entries.by_path(), truncated=fields["truncated"] is not False
