@@ -41,7 +41,7 @@ class Manifest(Value):
     @property
     def size(self) -> int:
         """Bytes in regular files."""
-        return self.files.bytes()
+        return self.files.total()
 
     @property
     def digest(self) -> str:

@@ -1,6 +1,7 @@
 """The entries of a tree, packed: a million objects take a gigabyte, a million rows some fifty megabytes."""
 
 import heapq
+import operator
 from array import array
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
@@ -12,8 +13,10 @@ from pydantic_core import CoreSchema, core_schema
 
 from remote_gpu_trainer.domain.values import Value
 
-RUN = 1 << 16
-"""Rows that are sorted at once: their paths are held as texts meanwhile."""
+BITS = 16
+REST = (1 << BITS) - 1
+RUN = 1 << BITS
+"""Rows of a block, and rows that are sorted at once: their paths are held as texts meanwhile."""
 _UNSTABLE, _OPEN, _HASHED = 16, 32, 64
 _TEXT = ("utf-8", "surrogatepass")
 
@@ -49,10 +52,12 @@ _KINDS = tuple(EntryKind)
 _NUMBERS = {kind: number for number, kind in enumerate(_KINDS)}
 
 
-class _Columns(NamedTuple):
-    """One row for each entry: its folder by number, its own name, and what else is known."""
+class _Block(NamedTuple):
+    """Some thousand rows, one for each entry: its folder by number, its own name, and what else is known.
 
-    folders: list[str]
+    Columns of a fixed length leave no holes behind in the memory, as one does that grows with the tree.
+    """
+
     folder: "array[int]"
     names: bytearray
     ends: "array[int]"
@@ -71,14 +76,16 @@ class Entries(Sequence[ManifestEntry]):
     Rows are only added, with ``append``, and what others have been given of it stays as it was.
     """
 
-    __slots__ = ("_columns", "_known", "_order")
+    __slots__ = ("_blocks", "_count", "_folders", "_given", "_known", "_order")
 
     def __init__(self) -> None:
-        self._columns = _Columns(
-            [], array("I"), bytearray(), array("I"), bytearray(), array("q"), array("q"), bytearray()
-        )
+        self._blocks: list[_Block] = []
+        self._count = 0
+        self._folders: list[str] = []
         self._known: dict[str, int] = {}
         self._order: array[int] | None = None
+        self._given: list[bytearray] | None = None
+        """Hashes by their place in the order, where the entries that are ordered had none."""
 
     @classmethod
     def of(cls, entries: Iterable[ManifestEntry]) -> "Entries":
@@ -124,49 +131,53 @@ class Entries(Sequence[ManifestEntry]):
 
     def take_over(self, other: "Entries", index: int, prefix: str, sha256: bytes) -> None:
         """Add one of others, below a folder, with its hash. As ``append``."""
-        columns, row = other._columns, other._row(index)
-        marks = columns.marks[row] & ~_HASHED
-        self._append(prefix + other._path(row), marks, columns.sizes[row], columns.times[row], sha256)
+        row = other._row(index)
+        block, at = other._blocks[row >> BITS], row & REST
+        marks = block.marks[at] & ~_HASHED
+        self._append(prefix + other._path(row), marks, block.sizes[at], block.times[at], sha256)
 
     def _append(self, path: str, marks: int, size: int, mtime_ns: int, sha256: bytes) -> None:
         if self._order is not None:
             raise ValueError("an order of entries takes no more of them")
         if len(sha256) not in (0, 32):
             raise ValueError(f"{len(sha256)} bytes are no sha256")
-        columns = self._columns
+        if self._count >> BITS == len(self._blocks):
+            one = _Block(array("I"), bytearray(), array("I"), bytearray(), array("q"), array("q"), bytearray())
+            self._blocks.append(one)
+        block = self._blocks[-1]
         folder, slash, name = path.rpartition("/")
         folder += slash
         number = self._known.get(folder)
         if number is None:
-            number = self._known[folder] = len(columns.folders)
-            columns.folders.append(folder)
-        columns.sizes.append(size)
+            number = self._known[folder] = len(self._folders)
+            self._folders.append(folder)
+        block.sizes.append(size)
         try:
-            columns.times.append(mtime_ns)
+            block.times.append(mtime_ns)
         except OverflowError:
-            columns.sizes.pop()
+            block.sizes.pop()
             raise
-        columns.folder.append(number)
-        columns.names.extend(name.encode(*_TEXT))
-        columns.ends.append(len(columns.names))
+        block.folder.append(number)
+        block.names.extend(name.encode(*_TEXT))
+        block.ends.append(len(block.names))
         if sha256:
-            columns.hashes.extend(bytes(32 * len(columns.marks) - len(columns.hashes)) + sha256)
-        columns.marks.append(marks | (_HASHED if sha256 else 0))
+            block.hashes.extend(bytes(32 * len(block.marks) - len(block.hashes)) + sha256)
+        block.marks.append(marks | (_HASHED if sha256 else 0))
+        self._count += 1
 
     def __len__(self) -> int:
-        return len(self._columns.marks if self._order is None else self._order)
+        return self._count if self._order is None else len(self._order)
 
     def __iter__(self) -> Iterator[ManifestEntry]:
-        return map(self._entry, self._rows())
+        return map(self._entry, range(len(self)))
 
     @overload
     def __getitem__(self, index: int) -> ManifestEntry: ...
     @overload
-    def __getitem__(self, index: slice) -> "Entries": ...
-    def __getitem__(self, index: int | slice) -> "ManifestEntry | Entries":
-        if isinstance(index, slice):
-            return self._ordered(array("I", self._rows()[index]))
-        return self._entry(self._rows()[index])
+    def __getitem__(self, index: slice) -> "list[ManifestEntry]": ...
+    def __getitem__(self, index: int | slice) -> "ManifestEntry | list[ManifestEntry]":
+        places = range(len(self))[index]
+        return self._entry(places) if isinstance(places, int) else [self._entry(place) for place in places]
 
     def __eq__(self, other: object) -> bool:
         if self is other:
@@ -188,15 +199,17 @@ class Entries(Sequence[ManifestEntry]):
 
     def kind(self, index: int) -> EntryKind:
         """Its kind."""
-        return _KINDS[self._columns.marks[self._row(index)] & 15]
+        return _KINDS[self._marks(self._row(index)) & 15]
 
     def size(self, index: int) -> int:
         """Its bytes."""
-        return self._columns.sizes[self._row(index)]
+        row = self._row(index)
+        return self._blocks[row >> BITS].sizes[row & REST]
 
     def mtime_ns(self, index: int) -> int:
         """Its time."""
-        return self._columns.times[self._row(index)]
+        row = self._row(index)
+        return self._blocks[row >> BITS].times[row & REST]
 
     def find(self, path: str) -> int | None:
         """Where a path is, in entries that are sorted; None where it is not."""
@@ -205,62 +218,95 @@ class Entries(Sequence[ManifestEntry]):
 
     def only(self, kind: EntryKind) -> "Entries":
         """Those of one kind, in their order."""
-        marks, number = self._columns.marks, _NUMBERS[kind]
-        kept = array("I", (row for row in self._rows() if marks[row] & 15 == number))
-        return self if len(kept) == len(self) else self._ordered(kept)
+        number = _NUMBERS[kind]
+        return self._ordered(at for at in range(len(self)) if self._marks(self._row(at)) & 15 == number)
 
-    def bytes(self) -> int:
+    def total(self) -> int:
         """The sum of all sizes."""
-        sizes = self._columns.sizes
-        return sum(sizes) if self._order is None else sum(sizes[row] for row in self._order)
+        if self._order is None:
+            return sum(sum(block.sizes) for block in self._blocks)
+        return sum(map(self.size, range(len(self))))
 
     def open_for_writing(self) -> list[str]:
         """Paths of those that some process holds open."""
-        marks = self._columns.marks
-        return [self._path(row) for row in self._rows() if marks[row] & _OPEN]
+        return [self.path(at) for at in range(len(self)) if self._marks(self._row(at)) & _OPEN]
 
     def by_path(self) -> "Entries":
         """The same in the order of their paths; equal ones stay in theirs."""
-        rows = self._rows()
         before = ""
-        for row in rows:
-            path = self._path(row)
+        for at in range(len(self)):
+            path = self.path(at)
             if path < before:
                 break
             before = path
         else:
             return self
-        runs = (sorted(rows[at : at + RUN], key=self._path) for at in range(0, len(rows), RUN))
+        runs = (sorted(range(at, min(at + RUN, len(self))), key=self.path) for at in range(0, len(self), RUN))
         packed = [array("I", run) for run in runs]
-        return self._ordered(array("I", heapq.merge(*packed, key=self._path)))
+        return self._ordered(heapq.merge(*packed, key=self.path))
+
+    def hashed(self, places: "array[int]", hashes: list[bytearray]) -> "Entries":
+        """Some of these with hashes, which are packed in the order of the places: 65,536 to a block."""
+        made = self._order_of(places)
+        made._given = hashes
+        return made
 
     def _row(self, index: int) -> int:
         return index if self._order is None else self._order[index]
 
-    def _rows(self) -> "Sequence[int]":
-        return range(len(self._columns.marks)) if self._order is None else self._order
+    def _marks(self, row: int) -> int:
+        return self._blocks[row >> BITS].marks[row & REST]
 
-    def _ordered(self, rows: "array[int]") -> "Entries":
-        made = Entries.__new__(Entries)
-        made._columns, made._known, made._order = self._columns, self._known, rows
+    def _ordered(self, places: Iterable[int]) -> "Entries":
+        kept = array("I", places)
+        if len(kept) == len(self) and all(map(operator.eq, kept, range(len(self)))):
+            return self
+        made = self._order_of(kept)
+        if self._given is not None:
+            made._given = packed_hashes(map(self._hash, kept))
+        return made
+
+    def _order_of(self, places: "array[int]") -> "Entries":
+        made = Entries()
+        made._blocks, made._count, made._folders, made._known = self._blocks, self._count, self._folders, self._known
+        made._order = places if self._order is None else array("I", map(self._order.__getitem__, places))
         return made
 
     def _path(self, row: int) -> str:
-        folders, folder, names, ends, *_ = self._columns
-        return folders[folder[row]] + names[ends[row - 1] if row else 0 : ends[row]].decode(*_TEXT)
+        folder, names, ends, *_ = self._blocks[row >> BITS]
+        at = row & REST
+        return self._folders[folder[at]] + names[ends[at - 1] if at else 0 : ends[at]].decode(*_TEXT)
 
-    def _entry(self, row: int) -> ManifestEntry:
-        columns = self._columns
-        marks = columns.marks[row]
+    def _hash(self, index: int) -> "bytes | bytearray":
+        if self._given is not None:
+            return self._given[index >> BITS][32 * (index & REST) : 32 * (index & REST) + 32]
+        row = self._row(index)
+        block, at = self._blocks[row >> BITS], row & REST
+        return block.hashes[32 * at : 32 * at + 32] if block.marks[at] & _HASHED else b""
+
+    def _entry(self, index: int) -> ManifestEntry:
+        row = self._row(index)
+        block, at = self._blocks[row >> BITS], row & REST
+        marks, sha256 = block.marks[at], self._hash(index)
         return ManifestEntry(
             path=self._path(row),
             kind=_KINDS[marks & 15],
-            size=columns.sizes[row],
-            mtime_ns=columns.times[row],
-            sha256=columns.hashes[32 * row : 32 * row + 32].hex() if marks & _HASHED else None,
+            size=block.sizes[at],
+            mtime_ns=block.times[at],
+            sha256=sha256.hex() if sha256 else None,
             unstable=bool(marks & _UNSTABLE),
             open_for_writing=bool(marks & _OPEN),
         )
+
+
+def packed_hashes(hashes: "Iterable[bytes | bytearray]") -> list[bytearray]:
+    """So many hashes of 32 bytes, 65,536 to a block."""
+    blocks: list[bytearray] = []
+    for one in hashes:
+        if not blocks or len(blocks[-1]) == 32 << BITS:
+            blocks.append(bytearray())
+        blocks[-1] += one
+    return blocks
 
 
 class Packed:

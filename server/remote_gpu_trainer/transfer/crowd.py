@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import overload
 
-from remote_gpu_trainer.domain.entries import Entries
+from remote_gpu_trainer.domain.entries import Entries, packed_hashes
 from remote_gpu_trainer.transfer.tasks import Fates, FileTask
 
 
@@ -84,7 +84,7 @@ class Crowd(Sequence[FileTask]):
         entries, row = self._sources[self._source[number]].entries, self._row[number]
         return entries.size(row), entries.mtime_ns(row)
 
-    def bytes(self) -> int:
+    def total(self) -> int:
         """The size of all files."""
         return sum(map(self.size, range(len(self))))
 
@@ -127,10 +127,13 @@ class Crowd(Sequence[FileTask]):
 
     def copied(self) -> Entries:
         """The published files with their hashes, by their paths below the destination."""
+        done = array("I", (number for number in range(len(self)) if self.fates.done(number) is not None))
+        if len(self._sources) == 1 and not self._sources[0].prefix:
+            rows = array("I", map(self._row.__getitem__, done))
+            hashes = packed_hashes(self.fates.done(number) or b"" for number in done)
+            return self._sources[0].entries.hashed(rows, hashes)
         found = Entries()
-        for number in range(len(self)):
-            sha256 = self.fates.done(number)
-            if sha256 is not None:
-                source = self._sources[self._source[number]]
-                found.take_over(source.entries, self._row[number], source.prefix, sha256)
+        for number in done:
+            source = self._sources[self._source[number]]
+            found.take_over(source.entries, self._row[number], source.prefix, self.fates.done(number) or b"")
         return found.by_path()

@@ -134,7 +134,7 @@ class Fetch:
             TransferError: the machine's stream is not what was asked for.
         """
         missing, count = tasks.bytes_missing(), tasks.fates.count_open()
-        self._total = tasks.bytes()
+        self._total = tasks.total()
         self._files, self._kept_files = len(tasks), len(tasks) - count - self._shelf.counters.files
         self._kept = self._total - missing - self.moved
         self._report(last=True)

@@ -10,8 +10,8 @@ from remote_gpu_trainer.transfer.tasks import Order
 
 AHEAD = 32 << 20
 """Bytes that may be asked for and not have come, for each connection: more than a line of 250 MB/s at 100 ms holds."""
-EACH = 512
-"""What an order counts for beside its bytes."""
+EACH = 4 << 10
+"""What an order counts for beside its bytes: some eight thousand are under way at most, a kilobyte of memory each."""
 MOST_AT_ONCE = 256
 
 

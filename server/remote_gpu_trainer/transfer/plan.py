@@ -50,7 +50,7 @@ def demand_within(tasks: Crowd, limits: CopyLimits) -> None:
     Raises:
         LimitExceeded: too many files or bytes.
     """
-    total = tasks.bytes()
+    total = tasks.total()
     if len(tasks) > limits.max_files or total > limits.max_bytes:
         raise LimitExceeded(
             f"{len(tasks):,} files with {show_bytes(total)} were listed; the policy allows {limits.max_files:,} files "

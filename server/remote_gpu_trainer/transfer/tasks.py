@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from remote_gpu_trainer.domain.artifacts import ManifestEntry
+from remote_gpu_trainer.domain.entries import BITS, REST
 from remote_gpu_trainer.transfer.chunks import ChunkMap, Piece
 from remote_gpu_trainer.transfer.landing import Landing
 
@@ -37,7 +38,8 @@ class Fates:
 
     def __init__(self, count: int) -> None:
         self._marks = bytearray(count)
-        self._hashes = bytearray(32 * count)
+        self._hashes: dict[int, bytearray] = {}
+        """By blocks, as their first hash comes."""
         self._reasons: dict[int, str] = {}
         self._said: dict[str, str] = {}
         self.begun: dict[int, FileTask] = {}
@@ -46,7 +48,6 @@ class Fates:
     def more(self, count: int = 1) -> None:
         """Take in so many more files."""
         self._marks.extend(bytes(count))
-        self._hashes.extend(bytes(32 * count))
 
     def reset(self, number: int) -> None:
         """Forget all about a file."""
@@ -71,14 +72,19 @@ class Fates:
 
     def done(self, number: int) -> bytes | None:
         """The sha256 of a file that was published."""
-        return bytes(self._hashes[32 * number : 32 * number + 32]) if self._marks[number] & _DONE else None
+        if not self._marks[number] & _DONE:
+            return None
+        block, at = self._hashes[number >> BITS], 32 * (number & REST)
+        return bytes(block[at : at + 32])
 
     def set_done(self, number: int, sha256: bytes | None) -> None:
         """Note that it was published, or, after all, that it is not."""
         if sha256 is None:
             self._marks[number] &= ~_DONE
             return
-        self._hashes[32 * number : 32 * number + 32] = sha256
+        block, at = self._hashes.setdefault(number >> BITS, bytearray()), 32 * (number & REST)
+        block.extend(bytes(max(0, at - len(block))))
+        block[at : at + 32] = sha256
         self._marks[number] |= _DONE
         self.begun.pop(number, None)
 

@@ -2,6 +2,7 @@
 
 import gc
 import json
+from array import array
 from collections.abc import Iterator
 
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from remote_gpu_trainer.domain.artifacts import Manifest, digest_of
-from remote_gpu_trainer.domain.entries import RUN, Entries, EntryKind, ManifestEntry
+from remote_gpu_trainer.domain.entries import RUN, Entries, EntryKind, ManifestEntry, packed_hashes
 from remote_gpu_trainer.domain.ids import LeaseId
 from remote_gpu_trainer.errors import LimitExceeded
 from remote_gpu_trainer.transfer import CopyLimits
@@ -61,11 +62,17 @@ def test_packed_entries_are_the_values_that_were_packed(entries: list[ManifestEn
     packed = Entries.of(entries)
     assert packed == tuple(entries)
     assert [packed[at] for at in range(len(packed))] == entries
-    assert packed[1:3] == tuple(entries[1:3])
+    assert packed[1:3] == entries[1:3]
     assert packed.by_path() == tuple(sorted(entries, key=lambda entry: entry.path))
     assert packed.only(EntryKind.FILE) == tuple(entry for entry in entries if entry.kind is EntryKind.FILE)
-    assert packed.bytes() == sum(entry.size for entry in entries)
+    assert packed.total() == sum(entry.size for entry in entries)
     assert hash(packed) == hash(tuple(entries))
+    kept = array("I", range(len(entries) - 1, -1, -2))
+    hashes = [bytes([at]) * 32 for at in range(len(kept))]
+    proven = packed.hashed(kept, packed_hashes(hashes))
+    asked = [entries[at].model_copy(update={"sha256": sha256.hex()}) for at, sha256 in zip(kept, hashes, strict=True)]
+    assert proven == tuple(asked)
+    assert proven.by_path() == tuple(sorted(asked, key=lambda entry: entry.path))
 
 
 @given(entries=ENTRIES, root=st.sampled_from(["/workspace/out", "/ü \n\x7f"]), truncated=st.booleans())
@@ -133,7 +140,7 @@ def test_a_list_and_its_plan_hold_no_object_for_each_file() -> None:
     roster.end()
     tasks, skipped = plan_files(roster.manifests, [""], LEASE, LIMITS)
     assert (len(tasks), skipped) == (count, [])
-    assert sum(task.entry.size for task in tasks) == tasks.bytes() == 7 * count
+    assert sum(task.entry.size for task in tasks) == tasks.total() == 7 * count
     assert len(gc.get_objects()) - before < count // 10
 
 
@@ -183,4 +190,4 @@ def test_a_file_of_another_plan_is_found_near_or_far_and_can_take_a_place() -> N
     added = tasks.take_in(fresh, 1)
     assert [(tasks.path(number), tasks.size(number)) for number in (2, added)] == [("d", 2), ("c", 2)]
     assert (tasks[2].open, tasks[2].failed) == (True, None)
-    assert tasks.bytes() == 1 + 1 + 2 + 2
+    assert tasks.total() == 1 + 1 + 2 + 2
