@@ -73,12 +73,20 @@ class Door:
         return ["rsync", "--8-bit-output", "--no-human-readable", "--timeout=60", "-e", shlex.join(self.ssh), *words]
 
 
-async def demand_versions(door: Door) -> str:
-    """See that neither side's rsync is an old one. Returns what was seen, in words.
+@dataclass(frozen=True)
+class Versions:
+    """What was seen of both sides' rsync."""
+
+    words: str
+    told: bool
+    """Whether the machine named its version; otherwise its caller must have been told so, and have accepted it."""
+
+
+async def demand_versions(door: Door) -> Versions:
+    """See that neither side's rsync is known to be an old one.
 
     What guards this computer is its own rsync, whose version is known. A daemon's greeting tells no more than the
-    protocol, and a machine that serves nothing but its daemon does not tell its version at all: that is said, not
-    refused, since an old one there endangers only its host.
+    protocol, and a machine that serves nothing but its daemon does not tell its version at all.
 
     Raises:
         RouteRefused: one is, or its version cannot be seen.
@@ -115,8 +123,8 @@ async def demand_versions(door: Door) -> str:
         )
     said = f"rsync {here} here; protocol {int(greeting[1])} there"
     if there is None:
-        return f"{said}, which came with 3.4.0; the machine does not tell its version"
-    return f"{said}, {'.'.join(map(str, there))} by its own word"
+        return Versions(f"{said}, which came with 3.4.0; the machine does not tell its version", told=False)
+    return Versions(f"{said}, {'.'.join(map(str, there))} by its own word", told=True)
 
 
 async def list_roots(

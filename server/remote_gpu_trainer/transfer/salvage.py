@@ -48,11 +48,13 @@ async def salvage(
     clock: Clock,
     progress: ProgressSink | None,
     copy_id: CopyId,
+    versions: rescue.Versions | None = None,
 ) -> CopyReceipt:
     """Copy as ``pull`` does, over the machine's rsync. The same call again goes on from what has arrived.
 
     A file that came home before, of the same size and second, is fetched again only when its bytes differ. Each file
-    is compared with the disk by rsync's checksum of the whole file, and hashed here.
+    is compared with the disk by rsync's checksum of the whole file, and hashed here. ``versions`` are those that
+    ``demand_versions`` has just seen.
 
     Raises:
         RouteRefused: one side's rsync is too old.
@@ -64,7 +66,7 @@ async def salvage(
     """
     started, wanted = clock.now(), plain_roots(roots)
     places = prefixes(wanted)
-    seen = await rescue.demand_versions(door)
+    seen = versions or await rescue.demand_versions(door)
     manifests, left_out = await rescue.list_roots(door, wanted, limits)
     tasks, skipped = plan_files(manifests, places, lease, limits)
     skipped += [entry.model_copy(update={"path": f"{places[number]}{entry.path}"}) for number, entry in left_out]
@@ -95,7 +97,7 @@ async def salvage(
         roots=tuple(wanted),
         destination=str(landing.path),
         route=Route.MACHINE_RSYNC,
-        route_reason=f"{route_reason} ({seen})",
+        route_reason=f"{route_reason} ({seen.words})",
         manifest=Manifest(
             root=wanted[0] if len(wanted) == 1 else "/", entries=tuple(sorted(entries, key=lambda entry: entry.path))
         ),

@@ -21,9 +21,17 @@ async def test_results_come_home_from_a_stopped_machine_and_are_proven(stage: St
     await stage.trained(run)
     await stage.call("stop_instance", target=run, acknowledge=["VAST1", "VAST33"])
 
-    copy = await stage.call("copy_out", target=run)
+    told = await stage.refused("copy_out", target=run)
+    assert "VAST33" in told
+    assert "does not tell its version" in told
+    assert "acknowledge=['VAST33']" in told
+    assert "Nothing was destroyed, and no finished file was replaced." in told
+    assert not (await stage.call("poll_status", target=run))["runs"][0]["phase"] == "parked"
+
+    copy = await stage.call("copy_out", target=run, acknowledge=["VAST33"])
 
     assert copy["route"].startswith("machine-rsync: the instance is ")
+    assert [one["id"] for one in copy["findings"]] == ["VAST33"]
     assert json.loads((Path(copy["destination"]) / "result.json").read_text())["step"] == 7
     assert (await stage.call("verify_local", copy_id=copy["copy_id"]))["passed"]
     assert stage.there(instance_id)
@@ -31,7 +39,7 @@ async def test_results_come_home_from_a_stopped_machine_and_are_proven(stage: St
 
 async def rescued(stage: Stage, run: str) -> Path:
     """Copy from the machine at rest, and prove it: where it lies."""
-    copy = await stage.call("copy_out", target=run)
+    copy = await stage.call("copy_out", target=run, acknowledge=["VAST33"])
     assert copy["route"].startswith("machine-rsync: ")
     assert (await stage.call("verify_local", copy_id=copy["copy_id"]))["passed"]
     return Path(copy["destination"])
@@ -143,7 +151,7 @@ async def test_a_disk_that_the_machine_does_not_serve_parks_the_run_and_names_th
     await stage.call("stop_instance", target=run, acknowledge=["VAST1", "VAST33"])
     stage.market.do("/quirks", **{"stopped-copy-fails": True})
     try:
-        told = await stage.refused("copy_out", target=run)
+        told = await stage.refused("copy_out", target=run, acknowledge=["VAST33"])
     finally:
         stage.market.do("/quirks", **{"stopped-copy-fails": False})
     assert "Unknown module" in told

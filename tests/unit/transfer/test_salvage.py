@@ -192,7 +192,9 @@ async def test_a_machine_that_says_its_version_is_taken_at_its_word(
     fake.write_text(f"#!/bin/sh\ncase \"$*\" in *--version) echo '{answer}';; *) {greeting};; esac\n")
     door = Door(ssh=("sh", str(fake)), user="u", host="h", module="7")
     if outcome is not None:
-        assert outcome in await demand_versions(door)
+        seen = await demand_versions(door)
+        assert outcome in seen.words
+        assert seen.told is answer.startswith("rsync")
         return
     with pytest.raises(RouteRefused, match=r"on the machine is 3\.4\.1.*Nothing was copied"):
         await demand_versions(door)
@@ -200,7 +202,7 @@ async def test_a_machine_that_says_its_version_is_taken_at_its_word(
 
 async def test_the_version_that_is_asked_for_is_the_one_that_this_system_ships(machine: Machine) -> None:
     assert LEAST == (3, 5, 0)
-    assert "here; protocol" in await demand_versions(machine.door())
+    assert "here; protocol" in (await demand_versions(machine.door())).words
 
 
 async def test_a_disk_that_is_not_served_and_a_path_that_is_not_there_are_named(
