@@ -124,6 +124,7 @@ async def pull(
         roster = await line.use(ask_first)
         _demand_listed(wanted, roster)
         tasks, skipped = plan_files(roster.manifests, places, lease, limits)
+        linked = tuple(roster.links.outside())
         skipped += [_placed(places[number], entry) for number, entry in roster.skipped]
         landing = Landing(destination)
         try:
@@ -176,7 +177,7 @@ async def pull(
             truncated=any(manifest.truncated for manifest in roster.manifests),
         ),
         skipped=tuple(sorted(skipped, key=lambda entry: (-entry.size, entry.path))),
-        not_copied=left,
+        not_copied=(*left, *linked),
         bytes_transferred=fetch.moved,
         started_at=started,
         finished_at=clock.now(),

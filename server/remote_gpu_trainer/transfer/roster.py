@@ -9,6 +9,7 @@ from remote_gpu_trainer.domain.artifacts import Manifest, SkippedEntry
 from remote_gpu_trainer.domain.entries import Entries, EntryKind
 from remote_gpu_trainer.domain.units import show_bytes
 from remote_gpu_trainer.errors import LimitExceeded, RemoteCommandFailed
+from remote_gpu_trainer.transfer.hardlinks import HardLinks
 from remote_gpu_trainer.transfer.limits import CopyLimits
 from remote_gpu_trainer.transfer.paths import shown, unsafe_reason
 
@@ -41,6 +42,8 @@ class Roster:
         self._digest = hashlib.sha256()
         self._in_root = False
         self._lines = self._seen = 0
+        self.links = HardLinks()
+        """Over all roots."""
         self.manifests: list[Manifest] = []
         self.digests: list[str] = []
         """The sha256 of each list's lines."""
@@ -59,12 +62,12 @@ class Roster:
         *lines, self._rest = (self._rest + data).split(b"\n")
         if len(self._rest) > MOST_LINE:
             raise _malformed("a line without end")
+        for line in lines:
+            self._line(line)
         self._heard += len(data)
         if self._heard > MOST_LINE * len(self._roots) + EACH_LINE * self._max_entries:
             most = f"{self._max_entries:,} entries"
             raise _beyond(f"the machine sent {show_bytes(self._heard)} of a list that may hold {most}")
-        for line in lines:
-            self._line(line)
 
     @property
     def heard(self) -> str:
@@ -164,6 +167,7 @@ class Roster:
             raise _malformed(f"no sha256 for {shown(path)}")
         if kind is EntryKind.FILE:
             self._weigh(size)
+            self.links.seen(f"{self._roots[len(self.manifests)]}/{path}", fields.get("inode"), fields.get("nlink"))
         self._entries.append(
             path,
             kind,

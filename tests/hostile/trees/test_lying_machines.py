@@ -127,6 +127,22 @@ async def test_a_listed_name_that_leads_elsewhere_is_named_and_never_used(home: 
     assert all(entry.path.isprintable() and len(entry.path) <= 200 for entry in receipt.skipped)
 
 
+@pytest.mark.parametrize(
+    ("inode", "names"),
+    [("1:2", 3), ("x" * 1000, 3), (7, 3), ("1:2", "many"), ("1:2", -3), ("1:2", 1 << 80), (None, None)],
+)
+async def test_a_lie_about_the_names_of_a_file_is_told_at_most_and_changes_nothing(
+    home: Home, inode: object, names: object
+) -> None:
+    (home.out / "good").write_bytes(b"good")
+    home.stranger.manners = Manners(bend_list=good(inode=inode, nlink=names))
+    receipt = await home.pull()
+    assert home.arrived() == {"good": b"good"}
+    told = [entry.reason for entry in receipt.not_copied if "another name" in entry.reason]
+    assert len(told) == (inode == "1:2" and isinstance(names, int) and names > 1)
+    assert all(len(reason) < 300 for reason in told)
+
+
 @dataclass(frozen=True)
 class Lie:
     """A list that no honest machine sends, and the refusal that it meets."""

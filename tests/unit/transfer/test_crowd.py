@@ -15,6 +15,7 @@ from remote_gpu_trainer.domain.ids import LeaseId
 from remote_gpu_trainer.errors import LimitExceeded
 from remote_gpu_trainer.transfer import CopyLimits
 from remote_gpu_trainer.transfer.crowd import Crowd
+from remote_gpu_trainer.transfer.hardlinks import MOST_FOLLOWED, HardLinks
 from remote_gpu_trainer.transfer.paths import Roll
 from remote_gpu_trainer.transfer.plan import plan_files
 from remote_gpu_trainer.transfer.roster import Roster
@@ -191,3 +192,14 @@ def test_a_file_of_another_plan_is_found_near_or_far_and_can_take_a_place() -> N
     assert [(tasks.path(number), tasks.size(number)) for number in (2, added)] == [("d", 2), ("c", 2)]
     assert (tasks[2].open, tasks[2].failed) == (True, None)
     assert tasks.total() == 1 + 1 + 2 + 2
+
+
+def test_of_more_shared_files_than_are_followed_the_rest_is_said_to_be_unknown() -> None:
+    links = HardLinks()
+    for number in range(MOST_FOLLOWED + 5):
+        links.seen(f"/far/{number}", f"1:{number}", 2)
+        if number != 3:
+            links.seen(f"/far/again-{number}", f"1:{number}", 2)
+    told = [(entry.path, entry.reason) for entry in links.outside()]
+    assert [path for path, _ in told] == ["/far/3", "(10 more)"]
+    assert "unknown" in told[1][1]
