@@ -1,5 +1,6 @@
 """Bringing results home from the disk of a machine that does not run."""
 
+import errno
 import hashlib
 import os
 import re
@@ -16,7 +17,7 @@ from remote_gpu_trainer.errors import ConnectionCut, InvalidRequest, TransferErr
 from remote_gpu_trainer.ports import Clock
 from remote_gpu_trainer.transfer import rescue
 from remote_gpu_trainer.transfer.chunks import ChunkMap, Finished
-from remote_gpu_trainer.transfer.landing import Landing
+from remote_gpu_trainer.transfer.landing import Landing, full_or_other
 from remote_gpu_trainer.transfer.leftovers import DATA_DISK, outside
 from remote_gpu_trainer.transfer.limits import CopyLimits, Progress, ProgressSink, egress
 from remote_gpu_trainer.transfer.paths import PARTIAL_FOLDER, shown
@@ -33,6 +34,9 @@ SLACK = 64 << 20
 _PROGRESS = re.compile(rb"\s*(\d+)\s+\d+%")
 _RECEIVED = re.compile(rb"Total bytes received: (\d+)")
 SECOND = 10**9
+_WRITING_FAILED = 11
+"""rsync's exit value for a file that could not be written."""
+_FULL = ("No space left on device", "Disk quota exceeded")
 
 
 async def salvage(
@@ -147,6 +151,8 @@ async def _fetch(door: rescue.Door, wanted: dict[str, FileTask], staging: Path, 
     for left in reversed(range(TRIES)):
         try:
             status, out, said = await rescue.run(door.command(*words), listed, LONGEST_S, told=meter.hear)
+            if status == _WRITING_FAILED and any(words in said for words in _FULL):
+                raise full_or_other(OSError(errno.ENOSPC, "no room"), staging)
             rescue.demand_transfer(status, said, door)
         except ConnectionCut:
             if not left:

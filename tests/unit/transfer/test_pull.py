@@ -3,6 +3,8 @@
 import hashlib
 import os
 import random
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import anyio
@@ -333,3 +335,37 @@ async def test_from_far_away_a_second_connection_is_opened_during_the_list_and_m
 
     assert [entry.path for entry in receipt.manifest.entries] == ["one"]
     assert calls == 2
+
+
+@pytest.fixture
+def little(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 6 MiB."""
+    place = tmp_path / "little"
+    place.mkdir()
+    made = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=6m", "none", place], capture_output=True, check=False)
+    if made.returncode:
+        pytest.skip("only root mounts a small file system: a full disk in the midst of a copy was not tried")
+    yield place
+    subprocess.run(["umount", "-l", place], check=True)
+
+
+async def test_a_disk_that_fills_up_in_the_midst_of_a_copy_ends_it_and_room_lets_it_go_on(
+    far: Far, little: Path
+) -> None:
+    wanted, home = {"a-small": os.urandom(200_000), "b-big": os.urandom(3 << 20)}, little / "home"
+    for name, content in wanted.items():
+        (far.out / name).write_bytes(content)
+
+    def arrived() -> dict[str, bytes]:
+        return {path.name: path.read_bytes() for path in home.iterdir() if path.is_file()}
+
+    def fill(size: int, count: int) -> None:
+        (little / "other").write_bytes(bytes(4 << 20))
+
+    with pytest.raises(LocalDiskFull, match="no room is left"):
+        await far.pull(home, before=fill)
+    assert "b-big" not in arrived()
+    assert arrived().items() <= wanted.items()
+    (little / "other").unlink()
+    await far.pull(home)
+    assert arrived() == wanted
