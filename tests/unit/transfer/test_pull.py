@@ -337,6 +337,28 @@ async def test_from_far_away_a_second_connection_is_opened_during_the_list_and_m
     assert calls == 2
 
 
+async def test_what_changed_appeared_or_vanished_after_it_was_fetched_is_seen_by_the_last_look(
+    far: Far, tmp_path: Path
+) -> None:
+    for name in ("a-changes", "c-stays", "d-vanishes"):
+        (far.out / name).write_bytes(b"one")
+
+    def told(progress: Progress) -> None:
+        if progress.files_done == progress.files_total == 3:
+            (far.out / "a-changes").write_bytes(b"other")
+            (far.out / "b-appears").write_bytes(b"new")
+            (far.out / "d-vanishes").unlink(missing_ok=True)
+
+    receipt = await far.pull(tmp_path / "home", progress=told)
+    wanted = {"a-changes": b"other", "b-appears": b"new", "c-stays": b"one", "d-vanishes": b"one"}
+    assert {name: (tmp_path / "home" / name).read_bytes() for name in wanted} == wanted
+    assert [(entry.path, entry.size) for entry in receipt.manifest.entries] == [
+        (name, len(content)) for name, content in wanted.items()
+    ]
+    assert receipt.skipped == ()
+    assert recheck_local(receipt) == []
+
+
 @pytest.fixture
 def little(tmp_path: Path) -> Iterator[Path]:
     """A file system of 6 MiB."""
