@@ -157,6 +157,8 @@ class Listing:
                 entry: dict[str, Any] = {
                     **named(path), "kind": kind, "size": s.st_size, "mtime_ns": s.st_mtime_ns, "nlink": s.st_nlink,
                 }  # fmt: skip
+                if kind == "file" and s.st_nlink > 1:
+                    entry["inode"] = f"{s.st_dev}:{s.st_ino}"
                 if kind == "file" and self.writers.has(s):
                     entry["open_writers"] = True
                 hashing = None

@@ -117,7 +117,20 @@ _FIRST = (
 
 _APPROVER = ("ALTER TABLE approvals ADD COLUMN approver TEXT",)
 
-MIGRATIONS: tuple[tuple[str, ...], ...] = (_FIRST, _APPROVER)
+_LONG_MANIFESTS = (
+    # A receipt of a million files would be one text of 200 MB.
+    """CREATE TABLE copied_entries (
+         copy TEXT NOT NULL REFERENCES copies (id),
+         part INTEGER NOT NULL,
+         entries BLOB NOT NULL,
+         PRIMARY KEY (copy, part))""",
+    """CREATE TRIGGER copied_entries_are_fixed BEFORE UPDATE ON copied_entries
+       BEGIN SELECT RAISE(ABORT, 'what was copied never changes'); END""",
+    """CREATE TRIGGER copied_entries_stay BEFORE DELETE ON copied_entries
+       BEGIN SELECT RAISE(ABORT, 'what was copied never changes'); END""",
+)
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (_FIRST, _APPROVER, _LONG_MANIFESTS)
 """Step n brings a file from schema n-1 to n. Each runs whole in one transaction."""
 
 

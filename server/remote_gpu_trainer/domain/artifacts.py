@@ -1,43 +1,22 @@
 """Files on both sides: what was seen on the machine, what came home, and how far each is proven."""
 
 import hashlib
+import itertools
+import json
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from enum import IntEnum, StrEnum
-from typing import Any, Literal, cast
+from typing import Annotated, Any, Literal, cast
 
 import rfc8785
 from pydantic import Field
 
+from remote_gpu_trainer.domain.entries import Entries, Packed
+from remote_gpu_trainer.domain.entries import EntryKind as EntryKind
+from remote_gpu_trainer.domain.entries import ManifestEntry as ManifestEntry
 from remote_gpu_trainer.domain.ids import CopyId, InstanceId, LeaseId
 from remote_gpu_trainer.domain.units import Usd
 from remote_gpu_trainer.domain.values import Value
-
-
-class EntryKind(StrEnum):
-    """What an entry of a remote tree is. Only regular files are ever copied."""
-
-    FILE = "file"
-    DIRECTORY = "dir"
-    SYMLINK = "symlink"
-    FIFO = "fifo"
-    SOCKET = "socket"
-    DEVICE = "device"
-
-
-class ManifestEntry(Value):
-    """One remote file or thing. Everything here is the machine's claim."""
-
-    path: str
-    """POSIX path relative to the manifest's root."""
-    kind: EntryKind
-    size: int
-    """Bytes."""
-    mtime_ns: int
-    sha256: str | None = None
-    """Lower-case hex; None when it was not hashed."""
-    unstable: bool = False
-    """It changed while it was read."""
-    open_for_writing: bool = False
 
 
 class Manifest(Value):
@@ -45,29 +24,41 @@ class Manifest(Value):
 
     root: str
     """Absolute POSIX path on the machine."""
-    entries: tuple[ManifestEntry, ...]
+    entries: Annotated[Sequence[ManifestEntry], Packed]
     truncated: bool = False
     """The walk ended at a limit: absence of a name means nothing."""
 
     @property
-    def files(self) -> tuple[ManifestEntry, ...]:
+    def packed(self) -> Entries:
+        """The entries, to be asked for one fact of many of them."""
+        return Entries.of(self.entries)
+
+    @property
+    def files(self) -> Entries:
         """The regular files."""
-        return tuple(entry for entry in self.entries if entry.kind is EntryKind.FILE)
+        return self.packed.only(EntryKind.FILE)
 
     @property
     def size(self) -> int:
         """Bytes in regular files."""
-        return sum(entry.size for entry in self.files)
+        return self.files.total()
 
     @property
     def digest(self) -> str:
         """sha256 over the canonical JSON of root and entries."""
-        return digest_of(self.model_dump(mode="json"))
+        end = _row({"root": self.root, "truncated": self.truncated})
+        rows = (_row(entry.model_dump(mode="json")) for entry in self.entries)
+        return _sha256(itertools.chain([b'{"entries":['], _joined(rows), [b"],", end[1:]]))
 
     @property
     def fingerprint(self) -> str:
         """sha256 over path, kind, size and mtime only: equal before and after means that nothing moved."""
-        return digest_of([[e.path, e.kind.value, str(e.size), str(e.mtime_ns)] for e in self.entries])
+        seen = self.packed
+        rows = (
+            _row([seen.path(at), seen.kind(at).value, str(seen.size(at)), str(seen.mtime_ns(at))])
+            for at in range(len(seen))
+        )
+        return _sha256(itertools.chain([b"["], _joined(rows), [b"]"]))
 
 
 class VerificationLevel(IntEnum):
@@ -292,7 +283,30 @@ def digest_of(value: object) -> str:
     Raises:
         TypeError: something in the value is not JSON.
     """
-    return hashlib.sha256(rfc8785.dumps(cast(Any, _canonical(value)))).hexdigest()
+    return _sha256([rfc8785.dumps(cast(Any, _canonical(value)))])
+
+
+_plain = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), sort_keys=True, allow_nan=False).encode
+
+
+def _row(value: object) -> bytes:
+    """As rfc8785 writes it, ten times as fast; only for texts, whole numbers, truths and lists and objects of them."""
+    return _plain(_canonical(value)).encode()
+
+
+def _sha256(pieces: Iterable[bytes]) -> str:
+    digest = hashlib.sha256()
+    for piece in pieces:
+        digest.update(piece)
+    return digest.hexdigest()
+
+
+def _joined(rows: Iterable[bytes]) -> Iterator[bytes]:
+    """The elements of a list of JSON; a list of a million is never held as one."""
+    between = b""
+    for row in rows:
+        yield between + row
+        between = b","
 
 
 def _canonical(value: object) -> object:

@@ -10,6 +10,7 @@ from remote_gpu_trainer.database.text import dump, load
 from remote_gpu_trainer.domain.artifacts import CopyReceipt, VerificationReport
 from remote_gpu_trainer.domain.ids import CopyId, LeaseId
 from remote_gpu_trainer.errors import InvalidRequest, JournalError
+from remote_gpu_trainer.journal import parts
 
 _NOTHING = "Nothing was recorded."
 
@@ -20,18 +21,22 @@ def keep_copy(db: sqlite3.Connection, now: datetime, receipt: CopyReceipt) -> No
     Raises:
         JournalError: another receipt has this id.
     """
-    text = dump(receipt)
+    manifest = receipt.manifest
+    apart = len(manifest.entries) > parts.INLINE
+    text = dump(parts.split(receipt) if apart else receipt)
     row = db.execute("SELECT receipt FROM copies WHERE id = ?", (receipt.copy_id,)).fetchone()
     if row is not None:
-        if row["receipt"] == text:
+        if row["receipt"] == text and (not apart or _whole(db, text) == receipt):
             return
         raise JournalError(f"the journal holds another receipt of copy {receipt.copy_id!r}", effect=_NOTHING)
     db.execute("INSERT INTO copies (id, lease, receipt) VALUES (?, ?, ?)", (receipt.copy_id, receipt.lease, text))
+    if apart:
+        parts.keep(db, receipt.copy_id, manifest.packed)
     facts: dict[str, JsonValue] = {
         "copy": receipt.copy_id,
-        "files": len(receipt.manifest.files),
-        "bytes": receipt.manifest.size,
-        "manifest": receipt.manifest.digest,
+        "files": len(manifest.files),
+        "bytes": manifest.size,
+        "manifest": manifest.digest,
     }
     append_event(db, now, receipt.lease, "copy.saved", facts)
 
@@ -39,13 +44,17 @@ def keep_copy(db: sqlite3.Connection, now: datetime, receipt: CopyReceipt) -> No
 def copy(db: sqlite3.Connection, copy_id: CopyId) -> CopyReceipt | None:
     """One receipt."""
     row = db.execute("SELECT receipt FROM copies WHERE id = ?", (copy_id,)).fetchone()
-    return None if row is None else load(CopyReceipt, row["receipt"])
+    return None if row is None else _whole(db, row["receipt"])
 
 
 def copies(db: sqlite3.Connection, lease: LeaseId) -> list[CopyReceipt]:
     """All receipts of a lease, newest first."""
-    rows = db.execute("SELECT receipt FROM copies WHERE lease = ? ORDER BY seq DESC", (lease,))
-    return [load(CopyReceipt, row["receipt"]) for row in rows]
+    rows = db.execute("SELECT receipt FROM copies WHERE lease = ? ORDER BY seq DESC", (lease,)).fetchall()
+    return [_whole(db, row["receipt"]) for row in rows]
+
+
+def _whole(db: sqlite3.Connection, text: str) -> CopyReceipt:
+    return parts.load(db, load(parts.Apart, text)) if text.startswith('{"parts":') else load(CopyReceipt, text)
 
 
 def keep_verification(db: sqlite3.Connection, now: datetime, report: VerificationReport) -> None:

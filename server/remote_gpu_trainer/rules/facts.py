@@ -223,6 +223,8 @@ class CopyFacts(Facts):
     """Paths under the roots that a process holds open for writing."""
     cloud_connection: bool = False
     """The account's stored cloud credentials would be put on the host."""
+    far_rsync_told: bool | None = None
+    """Whether the machine's rsync names its version; None on a route where nobody asks it."""
 
 
 class VerifyFacts(Facts):

@@ -20,6 +20,12 @@ def _stopped_first(facts: StopFacts) -> Trip | None:
 def _from_stopped(facts: CopyFacts) -> Trip | None:
     if facts.route is not Route.MACHINE_RSYNC:
         return None
+    if not facts.far_rsync_told:
+        return Trip(
+            "the machine's rsync does not tell its version, so it may be older than the 3.5.0 that is asked for",
+            fix="call resume_run and copy by SSH; the rescue believes only what is compared and hashed here, and the "
+            "rsync here is a new one, but what an old one over there gets wrong nobody knows",
+        )
     return Trip("the machine-level copy of a stopped instance is a rescue that may fail", Severity.WARN)
 
 

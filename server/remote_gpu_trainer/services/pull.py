@@ -27,7 +27,7 @@ from remote_gpu_trainer.services.ledger import Ledger
 from remote_gpu_trainer.services.lookup import find_run
 from remote_gpu_trainer.transfer.limits import CopyLimits, ProgressSink
 from remote_gpu_trainer.transfer.pull import pull
-from remote_gpu_trainer.transfer.rescue import Door
+from remote_gpu_trainer.transfer.rescue import Door, demand_versions
 from remote_gpu_trainer.transfer.routes import by_proxy_only, choose
 from remote_gpu_trainer.transfer.salvage import salvage
 from remote_gpu_trainer.verify.fresh import FreshCopies
@@ -106,18 +106,16 @@ class PullService:
             # Over SSH the rule itself weighs the bytes before the first one; here they show only in the list.
             limits = limits.model_copy(update={"max_cost": COST_UNASKED})
 
-        def weigh(size: int | None, files: int | None) -> None:
+        def weigh(size: int | None, files: int | None, told: bool | None = None) -> None:
             self._guard.enforce(
                 Stage.COPY,
-                CopyFacts(instance=instance, route=route, bytes=size, files=files),
+                CopyFacts(instance=instance, route=route, bytes=size, files=files, far_rsync_told=told),
                 effect=NOT_COPIED,
                 lease=record.lease.id,
                 acknowledged=acknowledge,
             )
 
         try:
-            if route is Route.MACHINE_RSYNC:
-                weigh(None, None)
             receipt = await self._bring(record, instance, route, reason, roots, folder, limits, progress, weigh)
             if bucket:
                 receipt = await self._buckets.store(receipt, bucket, progress)
@@ -168,11 +166,13 @@ class PullService:
         folder: Path,
         limits: CopyLimits,
         progress: ProgressSink | None,
-        weigh: Callable[[int, int], None],
+        weigh: Callable[[int | None, int | None, bool | None], None],
     ) -> CopyReceipt:
         copy_id = CopyId(f"copy-{secrets.token_hex(6)}")
         if route is Route.MACHINE_RSYNC:
             door = await self._hosts.door(record, instance)
+            versions = await demand_versions(door)
+            weigh(None, None, versions.told)
             rested = await read_resting_side(door, roots, self._policy)
             receipt = await salvage(
                 door,
@@ -186,6 +186,7 @@ class PullService:
                 limits=limits,
                 clock=self._clock,
                 progress=progress,
+                versions=versions,
             )
             await self._keep_resting_side(record, receipt, door, rested)
             return receipt
@@ -204,7 +205,7 @@ class PullService:
             manifest_script=manifest_script(),
             clock=self._clock,
             progress=progress,
-            before=weigh,
+            before=lambda size, files: weigh(size, files, None),
             data_disk=self._hosts.layout.data,
         )
         await anyio.to_thread.run_sync(self._fresh.remember, receipt)

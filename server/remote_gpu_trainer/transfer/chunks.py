@@ -9,10 +9,12 @@ import stat
 import zlib
 from typing import Any, NamedTuple, cast
 
-from remote_gpu_trainer.transfer.landing import Landing, full_or_other
+from remote_gpu_trainer.transfer.landing import MAP, Landing, full_or_other
+from remote_gpu_trainer.transfer.whereabouts import Whereabouts
 
-NAME = "map.jsonl"
 MOST_BYTES = 1 << 30
+MOST_LINE = 16 << 10
+"""Bytes; a path of 1,024 takes six times as many when each is escaped."""
 HELD_BYTES = 4 << 20
 """Small files are noted together once they are so many bytes."""
 
@@ -35,7 +37,10 @@ class Finished(NamedTuple):
 
 
 class ChunkMap:
-    """Pieces by the key of an unfinished file, and finished files by their path. One process writes it at a time."""
+    """Pieces by the key of an unfinished file, and finished files by their path. One process writes it at a time.
+
+    What it tells is what was there when it was opened; what is noted since then is for the next one.
+    """
 
     def __init__(self, landing: Landing) -> None:
         """Open it, and believe what is whole of it.
@@ -45,14 +50,15 @@ class ChunkMap:
         """
         flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
         try:
-            self._fd = os.open(NAME, flags, 0o600, dir_fd=landing.partials)
+            self._fd = os.open(MAP, flags, 0o600, dir_fd=landing.partials)
         except OSError as bad:
             raise full_or_other(bad, landing.path) from bad
         self._held, self._held_bytes = bytearray(), 0
         self.pieces: dict[str, list[Piece]] = {}
         self.beginnings: dict[str, dict[int, str]] = {}
         """By the key of an unfinished file: how many of its first bytes have arrived, and their hash."""
-        self.finished: dict[str, Finished] = {}
+        self._finished = Whereabouts()
+        """By the path of a file: where in the map the line is that says that it is finished."""
         self._load()
 
     def _load(self) -> None:
@@ -66,11 +72,11 @@ class ChunkMap:
                 body, _, check = line.rstrip(b"\n").rpartition(b" ")
                 if not line.endswith(b"\n") or check != _check(body):
                     break
-                self._take(json.loads(body))
+                self._take(json.loads(body), whole)
                 whole += len(line)
         os.ftruncate(self._fd, whole)
 
-    def _take(self, item: Any) -> None:
+    def _take(self, item: Any, at: int) -> None:
         kind, key, *rest = cast(list[Any], item)
         if kind == "piece":
             offset, length, sha256 = rest
@@ -81,14 +87,26 @@ class ChunkMap:
         elif kind == "forget":
             self._forget(key)
         else:
-            *partial, source, size, mtime_ns, sha256 = rest
-            self.finished[key] = Finished(source=source, size=size, mtime_ns=mtime_ns, sha256=sha256)
-            for each in partial:  # maps of earlier versions say it in a line of its own
+            self._finished.add(key, at)
+            for each in rest[:-4]:  # maps of earlier versions say it in a line of its own
                 self._forget(each)
 
     def _forget(self, key: str) -> None:
         self.pieces.pop(key, None)
         self.beginnings.pop(key, None)
+
+    def finished(self, path: str) -> Finished | None:
+        """What a file was when it was published last; None where nothing was noted, and none of what is noted now."""
+        for at in sorted(self._finished.find(path), reverse=True):
+            line = os.pread(self._fd, MOST_LINE, at).partition(b"\n")[0]
+            _, key, *rest = cast(list[Any], json.loads(line.rpartition(b" ")[0]))
+            if key == path:
+                return Finished(*rest[-4:])
+        return None
+
+    def let_go(self) -> None:
+        """Hold no longer what was there: it has been taken over."""
+        self.pieces, self.beginnings, self._finished = {}, {}, Whereabouts()
 
     def add_piece(self, key: str, piece: Piece) -> None:
         """Note that a range has arrived."""
@@ -124,7 +142,6 @@ class ChunkMap:
         for item in items:
             body = json.dumps(item).encode("ascii")
             self._held += body + b" " + _check(body) + b"\n"
-            self._take(item)
 
     def close(self) -> None:
         """Write what was held back, and close the file."""

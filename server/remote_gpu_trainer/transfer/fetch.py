@@ -1,6 +1,6 @@
 """Carrying out a plan over as many connections as it takes, and over as many cuts as are bearable."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from importlib import resources
 from typing import TypeVar
 
@@ -12,13 +12,13 @@ from remote_gpu_trainer.domain.units import Usd
 from remote_gpu_trainer.errors import ConnectionCut, HostUnreachable, WaitExpired
 from remote_gpu_trainer.ports import Clock, RemoteHost
 from remote_gpu_trainer.transfer.crew import crew
+from remote_gpu_trainer.transfer.crowd import Crowd
 from remote_gpu_trainer.transfer.landing import full_or_other
 from remote_gpu_trainer.transfer.limits import Progress, ProgressSink
 from remote_gpu_trainer.transfer.manifests import python
 from remote_gpu_trainer.transfer.orders import Feed, Orders
 from remote_gpu_trainer.transfer.receiver import Receiver, Shelf
 from remote_gpu_trainer.transfer.standby import Standby
-from remote_gpu_trainer.transfer.tasks import FileTask
 
 HostFactory = Callable[[], Awaitable[RemoteHost]]
 CUTS = 6
@@ -125,7 +125,7 @@ class Fetch:
         """Bytes of files that crossed the network."""
         return self._shelf.counters.bytes
 
-    async def run(self, tasks: Sequence[FileTask]) -> None:
+    async def run(self, tasks: Crowd) -> None:
         """Fetch everything that is open in these files.
 
         Raises:
@@ -133,15 +133,13 @@ class Fetch:
             LocalDiskFull: the disk has no room.
             TransferError: the machine's stream is not what was asked for.
         """
-        open_ = [task for task in tasks if task.open]
-        missing = sum(high - low for task in open_ for low, high in task.missing())
-        self._total = sum(task.entry.size for task in tasks)
-        self._files, self._kept_files = len(tasks), len(tasks) - len(open_) - self._shelf.counters.files
+        missing, count = tasks.bytes_missing(), tasks.fates.count_open()
+        self._total = tasks.total()
+        self._files, self._kept_files = len(tasks), len(tasks) - count - self._shelf.counters.files
         self._kept = self._total - missing - self.moved
         self._report(last=True)
-        while open_:
-            await self._round(open_, await self._connections(missing))
-            open_ = [task for task in tasks if task.open]
+        while tasks.fates.count_open():
+            await self._round(tasks, await self._connections(missing))
         self._report(last=True)
 
     async def _connections(self, missing: int) -> int:
@@ -150,13 +148,12 @@ class Fetch:
 
         return 2 if missing >= TWO_FROM and await self._line.use(far) else 1
 
-    async def _round(self, tasks: Sequence[FileTask], connections: int) -> None:
+    async def _round(self, tasks: Crowd, connections: int) -> None:
         """Let the connections work off what is missing; a cut of one ends the round once the other is done."""
         cuts: list[Exception] = []
         before = self._shelf.counters.steps
-        orders = Orders(order for task in tasks if task.open for order in task.orders(chain=connections == 1))
-        missing = sum(high - low for task in tasks for low, high in task.missing())
-        bulk = missing >= BULK_FROM or len(tasks) >= BULK_ORDERS
+        orders = Orders(order for task in tasks.open_ones() for order in task.orders(chain=connections == 1))
+        bulk = tasks.bytes_missing() >= BULK_FROM or tasks.fates.count_open() >= BULK_ORDERS
 
         async def work() -> None:
             if orders and (cut := await self._one(orders, bulk=bulk)):

@@ -17,6 +17,8 @@ from remote_gpu_trainer.transfer.paths import PARTIAL_FOLDER, shown
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _PLAIN = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 MOST_HELD = 64
+MAP = "map.jsonl"
+"""What has arrived, beside the unfinished files."""
 
 
 class Landing:
@@ -47,6 +49,11 @@ class Landing:
     def begun(self, name: str) -> bool:
         """Whether an unfinished file of that name may be there; this process is the only one that makes any."""
         return name in self._known
+
+    @property
+    def any_begun(self) -> bool:
+        """Whether any unfinished file may be there; the map beside them is none."""
+        return not self._known <= {MAP}
 
     def open_partial(self, name: str) -> int:
         """A descriptor for an unfinished file, made when missing; the caller closes it."""

@@ -29,6 +29,7 @@ async def read_roster(
     earlier: Roster | None = None,
     without: Sequence[str] = (),
     cue: Cue | None = None,
+    for_copy: bool = False,
 ) -> Roster:
     """Lists of the roots, with what could not be listed.
 
@@ -41,6 +42,7 @@ async def read_roster(
         earlier: An earlier answer about the same roots: of a list that is still the same only that is said.
         without: Absolute paths, as they are named from the roots, that are not listed with what is below them.
         cue: When the machine may begin to look; its Python is started at once.
+        for_copy: All that is listed is to be copied, so that the limits on files and bytes hold for it as well.
 
     Raises:
         InvalidRequest: a root is not an absolute, plain path.
@@ -55,7 +57,13 @@ async def read_roster(
                 next_step="name folders such as /workspace/out",
                 effect="Nothing was copied.",
             )
-    roster = Roster(list(roots), max_entries=limits.max_entries, max_depth=limits.max_depth, earlier=earlier)
+    roster = Roster(
+        list(roots),
+        max_entries=limits.max_entries,
+        max_depth=limits.max_depth,
+        earlier=earlier,
+        within=limits if for_copy else None,
+    )
     arguments = [word for root in roots for word in ("--root", root)]
     arguments += [word for path in without for word in ("--without", path)]
     arguments += [word for digest in (earlier.digests if earlier else ()) for word in ("--known", digest)]

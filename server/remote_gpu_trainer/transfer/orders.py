@@ -2,14 +2,16 @@
 
 import json
 import threading
-from collections.abc import Iterable, Iterator
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from typing import overload
 
 from remote_gpu_trainer.transfer.tasks import Order
 
 AHEAD = 32 << 20
 """Bytes that may be asked for and not have come, for each connection: more than a line of 250 MB/s at 100 ms holds."""
-EACH = 512
-"""What an order counts for beside its bytes."""
+EACH = 4 << 10
+"""What an order counts for beside its bytes: some eight thousand are under way at most, a kilobyte of memory each."""
 MOST_AT_ONCE = 256
 
 
@@ -37,6 +39,37 @@ class Orders:
             self._left = None
 
 
+class Given(Sequence[Order]):
+    """Orders in the sequence in which they are answered. Those that were answered are counted, and no longer held."""
+
+    def __init__(self) -> None:
+        self._held: deque[Order] = deque()
+        self._answered = 0
+
+    def append(self, order: Order) -> None:
+        """One more that waits for its answer."""
+        self._held.append(order)
+
+    def answered(self) -> None:
+        """Let go of the first that waited."""
+        self._held.popleft()
+        self._answered += 1
+
+    def __len__(self) -> int:
+        return self._answered + len(self._held)
+
+    @overload
+    def __getitem__(self, index: int) -> Order: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Order]: ...
+    def __getitem__(self, index: int | slice) -> Order | list[Order]:
+        if isinstance(index, slice):
+            return [self[each] for each in range(len(self))[index]]
+        if index < self._answered:
+            raise IndexError(f"order {index} was answered")
+        return self._held[index - self._answered]
+
+
 class Feed:
     """The orders of one connection: they are written while the answers to earlier ones come."""
 
@@ -45,8 +78,7 @@ class Feed:
         self._turn = threading.Condition()
         self._out = 0
         self._closed = False
-        self.given: list[Order] = []
-        """In the order in which they are answered."""
+        self.given = Given()
 
     def lines(self) -> Iterator[bytes]:
         """What the far side reads; waits while enough is under way. For a thread of its own."""
@@ -58,6 +90,8 @@ class Feed:
         with self._turn:
             before = self._out
             self._out -= size + (EACH if answered else 0)
+            if answered:
+                self.given.answered()
             if self._out < AHEAD // 2 <= before:
                 self._turn.notify_all()
 

@@ -2,7 +2,10 @@
 
 import re
 import unicodedata
+from collections.abc import Callable
 from functools import lru_cache
+
+from remote_gpu_trainer.transfer.whereabouts import Whereabouts
 
 PARTIAL_FOLDER = ".rgt-partial"
 """Where unfinished files live below a destination; no remote name may reach into it."""
@@ -84,26 +87,43 @@ def shown(path: str) -> str:
 
 
 class Roll:
-    """Names that were already taken below one destination."""
+    """Names that were already taken below one destination. Those of files are kept elsewhere, by their numbers."""
 
-    def __init__(self) -> None:
-        self._taken: dict[str, tuple[str, bool]] = {}
-        self._folders: set[str] = set()
-        """Taken, with all above them, in just this spelling."""
+    def __init__(self, path_of: Callable[[int], str]) -> None:
+        self._path_of = path_of
+        self._taken = Whereabouts()
+        """By the collision key: twice the number of a file, or one more than twice that of a folder."""
+        self._folders: list[str] = []
+        self._spelled: set[str] = set()
+        """Folders that are taken, with all above them, in just this spelling."""
 
-    def take(self, path: str) -> str | None:
-        """Take a file's name; or say with what it collides, and take nothing."""
-        parts = path.split("/")
+    def take(self, path: str, number: int) -> str | None:
+        """Take the name of a file of that number; or say with what it collides, and take nothing."""
         folder = path.rpartition("/")[0]
-        wanted: dict[str, tuple[str, bool]] = {}
-        for end in range(len(parts) if folder in self._folders else 1, len(parts) + 1):
-            name, is_file = "/".join(parts[:end]), end == len(parts)
-            key = collision_key(name)
-            taken = self._taken.get(key)
-            if taken is None:
-                wanted[key] = (name, is_file)
-            elif taken != (name, False) or is_file:
-                return f"collides with {shown(taken[0])}"
-        self._taken.update(wanted)
-        self._folders.add(folder)
+        wanted: list[str] = []
+        if folder and folder not in self._spelled:
+            parts = folder.split("/")
+            for end in range(1, len(parts) + 1):
+                name = "/".join(parts[:end])
+                taken = self._holder(collision_key(name))
+                if taken is None:
+                    wanted.append(name)
+                elif taken != (name, False):
+                    return f"collides with {shown(taken[0])}"
+        taken = self._holder(key := collision_key(path))
+        if taken is not None:
+            return f"collides with {shown(taken[0])}"
+        for name in wanted:
+            self._taken.add(collision_key(name), 2 * len(self._folders) + 1)
+            self._folders.append(name)
+        self._spelled.add(folder)
+        self._taken.add(key, 2 * number)
+        return None
+
+    def _holder(self, key: str) -> tuple[str, bool] | None:
+        """Who has a key, and whether it is a file."""
+        for number in self._taken.find(key):
+            name = self._folders[number // 2] if number % 2 else self._path_of(number // 2)
+            if collision_key(name) == key:
+                return name, number % 2 == 0
         return None

@@ -6,48 +6,51 @@ from remote_gpu_trainer.domain.artifacts import EntryKind, Manifest, SkippedEntr
 from remote_gpu_trainer.domain.ids import LeaseId
 from remote_gpu_trainer.domain.units import Usd, show_bytes, show_usd
 from remote_gpu_trainer.errors import LimitExceeded, LocalDiskFull, RouteRefused
+from remote_gpu_trainer.transfer.crowd import Crowd, Source
 from remote_gpu_trainer.transfer.landing import Landing
 from remote_gpu_trainer.transfer.limits import CopyLimits
 from remote_gpu_trainer.transfer.paths import Roll, shown, unsafe_reason
-from remote_gpu_trainer.transfer.tasks import FileTask
 
 
 def plan_files(
     manifests: Sequence[Manifest], prefixes: Sequence[str], lease: LeaseId, limits: CopyLimits
-) -> tuple[list[FileTask], list[SkippedEntry]]:
+) -> tuple[Crowd, list[SkippedEntry]]:
     """Files to fetch, ordered by path, and what will not be fetched.
 
     Raises:
         LimitExceeded: the files are more, or larger, than the limits.
     """
-    tasks: list[FileTask] = []
+    tasks = Crowd()
     skipped: list[SkippedEntry] = []
-    roll = Roll()
+    roll = Roll(tasks.path)
     for manifest, prefix in zip(manifests, prefixes, strict=True):
-        for entry in manifest.entries:
-            if entry.kind is EntryKind.DIRECTORY:
+        entries = manifest.packed
+        tasks.begin(Source(manifest.root, entries, prefix, f"{lease}:{manifest.root}"))
+        for row in range(len(entries)):
+            kind = entries.kind(row)
+            if kind is EntryKind.DIRECTORY:
                 continue
-            path = prefix + entry.path
+            path = prefix + entries.path(row)
             reason = (
-                f"a {entry.kind.value}, which is never copied"
-                if entry.kind is not EntryKind.FILE
-                else unsafe_reason(path, max_depth=limits.max_depth + 1) or roll.take(path)
+                f"a {kind.value}, which is never copied"
+                if kind is not EntryKind.FILE
+                else unsafe_reason(path, max_depth=limits.max_depth + 1) or roll.take(path, len(tasks))
             )
             if reason:
-                skipped.append(SkippedEntry(path=shown(path), size=entry.size, reason=reason))
+                skipped.append(SkippedEntry(path=shown(path), size=entries.size(row), reason=reason))
             else:
-                tasks.append(FileTask(manifest.root, entry, path, f"{lease}:{manifest.root}"))
+                tasks.add(row)
     demand_within(tasks, limits)
     return tasks, skipped
 
 
-def demand_within(tasks: Sequence[FileTask], limits: CopyLimits) -> None:
+def demand_within(tasks: Crowd, limits: CopyLimits) -> None:
     """Hold a copy to the policy before its first byte.
 
     Raises:
         LimitExceeded: too many files or bytes.
     """
-    total = sum(task.entry.size for task in tasks)
+    total = tasks.total()
     if len(tasks) > limits.max_files or total > limits.max_bytes:
         raise LimitExceeded(
             f"{len(tasks):,} files with {show_bytes(total)} were listed; the policy allows {limits.max_files:,} files "
@@ -74,7 +77,7 @@ def demand_price(estimate: Usd | None, limits: CopyLimits) -> None:
     )
 
 
-def demand_room(tasks: Sequence[FileTask], landing: Landing, limits: CopyLimits) -> None:
+def demand_room(tasks: Crowd, landing: Landing, limits: CopyLimits) -> None:
     """See before the first byte whether the rest fits on the disk.
 
     Raises:
@@ -90,6 +93,8 @@ def demand_room(tasks: Sequence[FileTask], landing: Landing, limits: CopyLimits)
         )
 
 
-def to_come(tasks: Sequence[FileTask], landing: Landing) -> int:
+def to_come(tasks: Crowd, landing: Landing) -> int:
     """Bytes that are still to be moved, what is here of half files not counted."""
-    return sum(max(0, t.entry.size - landing.partial_size(t.key)) for t in tasks if t.open)
+    if not landing.any_begun:
+        return sum(map(tasks.size, tasks.fates.open_ones()))
+    return sum(max(0, task.entry.size - landing.partial_size(task.key)) for task in tasks.open_ones())

@@ -9,13 +9,14 @@ from pathlib import Path
 import anyio
 import anyio.to_thread
 
-from remote_gpu_trainer.domain.artifacts import CopyReceipt, Manifest, ManifestEntry, Route, SkippedEntry
+from remote_gpu_trainer.domain.artifacts import CopyReceipt, Manifest, Route, SkippedEntry
 from remote_gpu_trainer.domain.ids import CopyId, InstanceId, LeaseId
 from remote_gpu_trainer.domain.units import UsdPerGB
 from remote_gpu_trainer.errors import InvalidRequest, RemoteCommandFailed
 from remote_gpu_trainer.ports import Clock, RemoteHost
 from remote_gpu_trainer.transfer.chunks import ChunkMap
 from remote_gpu_trainer.transfer.crew import both
+from remote_gpu_trainer.transfer.crowd import Crowd
 from remote_gpu_trainer.transfer.cue import Cue
 from remote_gpu_trainer.transfer.fetch import BROKEN, FAR_S, Fetch, Line, far_sender
 from remote_gpu_trainer.transfer.landing import Landing, full_or_other
@@ -28,7 +29,7 @@ from remote_gpu_trainer.transfer.receiver import Shelf
 from remote_gpu_trainer.transfer.roots import plain_roots, prefixes
 from remote_gpu_trainer.transfer.roster import Roster
 from remote_gpu_trainer.transfer.standby import Standby
-from remote_gpu_trainer.transfer.tasks import FileTask, recall
+from remote_gpu_trainer.transfer.tasks import recall
 
 Seen = tuple[Roster, tuple[SkippedEntry, ...]]
 """The list as it is now, and what lies outside the copied paths."""
@@ -94,7 +95,14 @@ async def pull(
 
     async def ask(host: RemoteHost, earlier: Roster | None = None, cue: Cue | None = None) -> Roster:
         return await read_roster(
-            host, wanted, script=manifest_script, hash_files=False, limits=limits, earlier=earlier, cue=cue
+            host,
+            wanted,
+            script=manifest_script,
+            hash_files=False,
+            limits=limits,
+            earlier=earlier,
+            cue=cue,
+            for_copy=earlier is None,
         )
 
     async def look_again(host: RemoteHost, cue: Cue | None = None) -> Seen:
@@ -116,6 +124,7 @@ async def pull(
         roster = await line.use(ask_first)
         _demand_listed(wanted, roster)
         tasks, skipped = plan_files(roster.manifests, places, lease, limits)
+        linked = tuple(roster.links.outside())
         skipped += [_placed(places[number], entry) for number, entry in roster.skipped]
         landing = Landing(destination)
         try:
@@ -129,10 +138,9 @@ async def pull(
             await anyio.to_thread.run_sync(_recall, tasks, landing, chunks, shelf)
             demand_room(tasks, landing, limits)
             if before is not None:
-                before(to_come(tasks, landing), sum(task.open for task in tasks))
+                before(to_come(tasks, landing), tasks.fates.count_open())
             fetch = Fetch(line, senders, shelf, clock, progress)
-            missing = sum(high - low for task in tasks if task.open for low, high in task.missing())
-            fetch.estimate = estimate = egress(missing, egress_usd_per_gb)
+            fetch.estimate = estimate = egress(tasks.bytes_missing(), egress_usd_per_gb)
             demand_price(estimate, limits)
             for last in [*[False] * (ROUNDS - 1), True]:
                 earlier, cue = roster, Cue()
@@ -140,9 +148,10 @@ async def pull(
                     partial(_fetched, fetch, tasks, cue), partial(_prepared, line.spare, look_again, cue)
                 )
                 roster, left = seen or await line.use(look_again)
-                fresh = tasks  # where the list is still the same, so is the plan
+                fresh = None  # where the list is still the same, so is the plan
                 if roster.manifests != earlier.manifests:
                     fresh, _ = plan_files(roster.manifests, places, lease, limits)
+                del earlier
                 if not _settle(tasks, fresh, limits, last=last):
                     break
                 demand_room(tasks, landing, limits)
@@ -150,7 +159,10 @@ async def pull(
             await anyio.to_thread.run_sync(shelf.close)
             chunks.close()
             landing.close()
-    skipped += [SkippedEntry(path=shown(t.path), size=t.entry.size, reason=t.failed) for t in tasks if t.failed]
+    skipped += [
+        SkippedEntry(path=shown(tasks.path(number)), size=tasks.size(number), reason=reason)
+        for number, reason in tasks.fates.failures()
+    ]
     return CopyReceipt(
         copy_id=copy_id,
         lease=lease,
@@ -159,9 +171,13 @@ async def pull(
         destination=str(landing.path),
         route=route,
         route_reason=route_reason,
-        manifest=_copied(wanted, tasks, roster),
+        manifest=Manifest(
+            root=wanted[0] if len(wanted) == 1 else "/",
+            entries=tasks.copied(),
+            truncated=any(manifest.truncated for manifest in roster.manifests),
+        ),
         skipped=tuple(sorted(skipped, key=lambda entry: (-entry.size, entry.path))),
-        not_copied=left,
+        not_copied=(*left, *linked),
         bytes_transferred=fetch.moved,
         started_at=started,
         finished_at=clock.now(),
@@ -170,7 +186,7 @@ async def pull(
     )
 
 
-async def _fetched(fetch: Fetch, tasks: Sequence[FileTask], cue: Cue) -> None:
+async def _fetched(fetch: Fetch, tasks: Crowd, cue: Cue) -> None:
     """Fetch, and give the word to look again."""
     try:
         await fetch.run(tasks)
@@ -204,13 +220,14 @@ async def _one_more(line: Line, senders: Standby) -> None:
         await senders.start(host)
 
 
-def _recall(tasks: list[FileTask], landing: Landing, chunks: ChunkMap, shelf: Shelf) -> None:
+def _recall(tasks: Crowd, landing: Landing, chunks: ChunkMap, shelf: Shelf) -> None:
     """Take over what an earlier call left; a file of which only the name was missing gets it."""
     try:
         for task in tasks:
             recall(task, landing, chunks)
             if task.open and task.entry.size and not task.missing():
                 shelf.finish(task)
+        chunks.let_go()
     except OSError as bad:
         raise full_or_other(bad, landing.path) from bad
 
@@ -224,52 +241,61 @@ def _demand_listed(roots: Sequence[str], roster: Roster) -> None:
         )
 
 
-def _settle(tasks: list[FileTask], fresh: Sequence[FileTask], limits: CopyLimits, *, last: bool) -> bool:
+def _settle(tasks: Crowd, fresh: Crowd | None, limits: CopyLimits, *, last: bool) -> bool:
     """Compare what was fetched with a plan for the list as it is now. Returns whether another round is needed.
 
     Files that changed are opened anew and new files are added; in the last round they are named instead.
+    ``fresh`` is None where the list, and so the plan, is still the same.
     """
-    now = {task.path: task for task in fresh}
-    again = False
-    for task in tasks:
-        current = now.pop(task.path, None)
-        if current is None:
-            if task.sha256 is None:
-                task.failed = "it vanished while it was copied"
+    fates, again = tasks.fates, False
+    if fresh is None:
+        for number in range(len(tasks)):
+            if fates.changed(number) and fates.failed(number) is None:
+                again = _anew(tasks, number, tasks, number, last=last) or again
+        return again
+    known, near = bytearray(len(fresh)), 0
+    for number in range(len(tasks)):
+        there = fresh.find(tasks.path(number), near)
+        if there is None:
+            if fates.done(number) is None:
+                fates.set_failed(number, "it vanished while it was copied")
             continue
-        if task.failed is not None or not (_moved(task.entry, current.entry) or task.changed):
-            continue
-        if last:
-            task.sha256, task.failed = None, f"it changed during each of {ROUNDS} copies"
-        else:
-            task.restart(current.entry)
-            again = True
-    roll = Roll()
-    for task in tasks:
-        if task.failed is None:
-            roll.take(task.path)
-    for task in now.values():  # a name that folds into one that was copied would replace it on some file systems
-        task.failed = "it appeared while the last copy ran" if last else roll.take(task.path)
-        tasks.append(task)
-        again = again or task.open
+        known[there], near = 1, there + 1
+        if fates.failed(number) is None and (tasks.stamp(number) != fresh.stamp(there) or fates.changed(number)):
+            again = _anew(tasks, number, fresh, there, last=last) or again
+    if 0 in known:
+        again = _join(tasks, fresh, known, last=last) or again
     demand_within(tasks, limits)
     return again
 
 
-def _moved(before: ManifestEntry, after: ManifestEntry) -> bool:
-    return (before.size, before.mtime_ns) != (after.size, after.mtime_ns)
+def _anew(tasks: Crowd, number: int, other: Crowd, there: int, *, last: bool) -> bool:
+    """Let a file that changed begin anew, or, in the last round, name it. Returns whether it is to be fetched again."""
+    if last:
+        tasks.fates.set_done(number, None)
+        tasks.fates.set_failed(number, f"it changed during each of {ROUNDS} copies")
+    else:
+        tasks.restart(number, other, there)
+    return not last
+
+
+def _join(tasks: Crowd, fresh: Crowd, known: bytearray, *, last: bool) -> bool:
+    """Add the files that were not there before, by their marks. Returns whether any is to be fetched."""
+    roll, again = Roll(tasks.path), False
+    for number in range(len(tasks)):
+        if tasks.fates.failed(number) is None:
+            roll.take(tasks.path(number), number)
+    there = known.find(0)
+    while there >= 0:
+        number = tasks.take_in(fresh, there)
+        # A name that folds into one that was copied would replace it on some file systems.
+        reason = "it appeared while the last copy ran" if last else roll.take(tasks.path(number), number)
+        if reason:
+            tasks.fates.set_failed(number, reason)
+        again = again or not reason
+        there = known.find(0, there + 1)
+    return again
 
 
 def _placed(prefix: str, entry: SkippedEntry) -> SkippedEntry:
     return entry.model_copy(update={"path": f"{prefix}{entry.path}"})
-
-
-def _copied(roots: Sequence[str], tasks: Sequence[FileTask], roster: Roster) -> Manifest:
-    entries = [
-        task.entry.model_copy(update={"path": task.path, "sha256": task.sha256}) for task in tasks if task.sha256
-    ]
-    return Manifest(
-        root=roots[0] if len(roots) == 1 else "/",
-        entries=tuple(sorted(entries, key=lambda entry: entry.path)),
-        truncated=any(manifest.truncated for manifest in roster.manifests),
-    )

@@ -41,6 +41,9 @@ LIST_S = 600.0
 GRACE_S = 3.0
 """For an rsync that was told to end, to keep what it has of a file."""
 MOST_LINE = 16 << 10
+MOST_DIGITS = 18
+MOST_SECONDS = (1 << 62) // 10**9
+"""From 1970 on: nanoseconds of 62 bits, as over SSH."""
 NOTHING = "Nothing was copied, and the machine is as it was."
 NEXT = "call resume_run to get at the disk by SSH; the rescue of a stopped disk is reported to fail at times"
 _ROW = re.compile(r"([-a-zA-Z])\S{9}\s+(\d+) (\d{4}/\d\d/\d\d \d\d:\d\d:\d\d) (.*)", re.DOTALL)
@@ -73,12 +76,20 @@ class Door:
         return ["rsync", "--8-bit-output", "--no-human-readable", "--timeout=60", "-e", shlex.join(self.ssh), *words]
 
 
-async def demand_versions(door: Door) -> str:
-    """See that neither side's rsync is an old one. Returns what was seen, in words.
+@dataclass(frozen=True)
+class Versions:
+    """What was seen of both sides' rsync."""
+
+    words: str
+    told: bool
+    """Whether the machine named its version; otherwise its caller must have been told so, and have accepted it."""
+
+
+async def demand_versions(door: Door) -> Versions:
+    """See that neither side's rsync is known to be an old one.
 
     What guards this computer is its own rsync, whose version is known. A daemon's greeting tells no more than the
-    protocol, and a machine that serves nothing but its daemon does not tell its version at all: that is said, not
-    refused, since an old one there endangers only its host.
+    protocol, and a machine that serves nothing but its daemon does not tell its version at all.
 
     Raises:
         RouteRefused: one is, or its version cannot be seen.
@@ -115,8 +126,8 @@ async def demand_versions(door: Door) -> str:
         )
     said = f"rsync {here} here; protocol {int(greeting[1])} there"
     if there is None:
-        return f"{said}, which came with 3.4.0; the machine does not tell its version"
-    return f"{said}, {'.'.join(map(str, there))} by its own word"
+        return Versions(f"{said}, which came with 3.4.0; the machine does not tell its version", told=False)
+    return Versions(f"{said}, {'.'.join(map(str, there))} by its own word", told=True)
 
 
 async def list_roots(
@@ -169,10 +180,17 @@ def _entry(line: bytes, max_depth: int) -> ManifestEntry | SkippedEntry | None:
         return None
     kind = _KINDS.get(row[1], EntryKind.DEVICE)
     path = row[4].partition(" -> ")[0] if kind is EntryKind.SYMLINK else row[4]
+    if len(row[2]) > MOST_DIGITS:
+        return SkippedEntry(path=shown(path), size=0, reason="a size that no file has")
     if reason := unsafe_reason(path, max_depth=max_depth):
         return SkippedEntry(path=shown(path), size=int(row[2]), reason=f"unsafe name: {reason}")
-    at = datetime.strptime(row[3], "%Y/%m/%d %H:%M:%S").replace(tzinfo=UTC)
-    return ManifestEntry(path=path, kind=kind, size=int(row[2]), mtime_ns=int(at.timestamp()) * 10**9)
+    try:
+        seconds = int(datetime.strptime(row[3], "%Y/%m/%d %H:%M:%S").replace(tzinfo=UTC).timestamp())
+    except ValueError:
+        seconds = MOST_SECONDS + 1
+    if abs(seconds) > MOST_SECONDS:
+        return SkippedEntry(path=shown(path), size=int(row[2]), reason="a time that no file here can have")
+    return ManifestEntry(path=path, kind=kind, size=int(row[2]), mtime_ns=seconds * 10**9)
 
 
 async def same(door: Door, folder: str, paths: Sequence[str], here: str) -> set[str]:

@@ -5,12 +5,18 @@ import json
 import re
 from typing import Any, cast
 
-from remote_gpu_trainer.domain.artifacts import EntryKind, Manifest, ManifestEntry, SkippedEntry
+from remote_gpu_trainer.domain.artifacts import Manifest, SkippedEntry
+from remote_gpu_trainer.domain.entries import Entries, EntryKind
+from remote_gpu_trainer.domain.units import show_bytes
 from remote_gpu_trainer.errors import LimitExceeded, RemoteCommandFailed
+from remote_gpu_trainer.transfer.hardlinks import HardLinks
+from remote_gpu_trainer.transfer.limits import CopyLimits
 from remote_gpu_trainer.transfer.paths import shown, unsafe_reason
 
 MOST_LINE = 64 << 10
 MOST_NUMBER = 1 << 62
+EACH_LINE = 512
+"""Bytes that the lines of a list may have on average, where it names as much as it may."""
 _HASH = re.compile(r"[0-9a-f]{64}")
 _KINDS = {kind.value: kind for kind in EntryKind}
 
@@ -18,14 +24,26 @@ _KINDS = {kind.value: kind for kind in EntryKind}
 class Roster:
     """Takes the output of ``scripts/manifest.py`` in pieces; holds no more than its limits."""
 
-    def __init__(self, roots: list[str], *, max_entries: int, max_depth: int, earlier: "Roster | None" = None) -> None:
+    def __init__(
+        self,
+        roots: list[str],
+        *,
+        max_entries: int,
+        max_depth: int,
+        earlier: "Roster | None" = None,
+        within: CopyLimits | None = None,
+    ) -> None:
+        """With ``within`` the files and bytes of a copy are held to its limits while they are listed."""
         self._roots, self._max_entries, self._max_depth = roots, max_entries, max_depth
-        self._earlier = earlier
+        self._earlier, self._within = earlier, within
+        self._files = self._bytes = self._heard = 0
         self._rest = b""
-        self._entries: list[ManifestEntry] = []
+        self._entries = Entries()
         self._digest = hashlib.sha256()
         self._in_root = False
         self._lines = self._seen = 0
+        self.links = HardLinks()
+        """Over all roots."""
         self.manifests: list[Manifest] = []
         self.digests: list[str] = []
         """The sha256 of each list's lines."""
@@ -39,13 +57,22 @@ class Roster:
 
         Raises:
             RemoteCommandFailed: the list is not what the builder writes.
-            LimitExceeded: it names more than ``max_entries``.
+            LimitExceeded: it names more than ``max_entries``, or than the copy may take, or is longer than they need.
         """
         *lines, self._rest = (self._rest + data).split(b"\n")
         if len(self._rest) > MOST_LINE:
             raise _malformed("a line without end")
         for line in lines:
             self._line(line)
+        self._heard += len(data)
+        if self._heard > MOST_LINE * len(self._roots) + EACH_LINE * self._max_entries:
+            most = f"{self._max_entries:,} entries"
+            raise _beyond(f"the machine sent {show_bytes(self._heard)} of a list that may hold {most}")
+
+    @property
+    def heard(self) -> str:
+        """The sha256 of the lines of the list that is under way."""
+        return self._digest.hexdigest()
 
     def end(self) -> None:
         """Say that nothing more comes.
@@ -78,22 +105,25 @@ class Roster:
     def _open(self, fields: dict[str, Any]) -> None:
         if self._in_root or len(self.manifests) >= len(self._roots) or fields["rgt_manifest"] != 1:
             raise _malformed("a header that nobody expects")
-        self._in_root, self._lines, self._entries, self._digest = True, 0, [], hashlib.sha256()
+        self._in_root, self._lines, self._entries, self._digest = True, 0, Entries(), hashlib.sha256()
 
     def _close(self, fields: dict[str, Any]) -> None:
         number = len(self.manifests)
         if "unchanged" in fields:
             self._repeat(number, fields)
             return
-        if number not in self.unreadable and (
-            fields["entries"] != self._lines or fields.get("digest") != self._digest.hexdigest()
-        ):
+        if number not in self.unreadable and (fields["entries"] != self._lines or fields.get("digest") != self.heard):
             raise _malformed("its own sum does not fit its entries")
-        self._entries.sort(key=lambda entry: entry.path)
-        self.manifests.append(
-            Manifest(root=self._roots[number], entries=tuple(self._entries), truncated=fields["truncated"] is not False)
+        digest, entries = self.heard, self._entries
+        self._entries = Entries()
+        manifest = Manifest(
+            root=self._roots[number], entries=entries.by_path(), truncated=fields["truncated"] is not False
         )
-        self.digests.append(self._digest.hexdigest())
+        if self._earlier is not None and self._earlier.digests[number : number + 1] == [digest]:
+            same = self._earlier.manifests[number]  # whatever was sent once more, it is held once
+            manifest = same if same.truncated is manifest.truncated else manifest
+        self.manifests.append(manifest)
+        self.digests.append(digest)
         self._in_root = False
 
     def _repeat(self, number: int, fields: dict[str, Any]) -> None:
@@ -113,11 +143,7 @@ class Roster:
     def _entry(self, fields: dict[str, Any], line: bytes) -> None:
         self._seen, self._lines = self._seen + 1, self._lines + 1
         if self._seen > self._max_entries:
-            raise LimitExceeded(
-                f"the machine lists more than {self._max_entries:,} entries",
-                next_step="name narrower paths, or pack small files into archives on the machine",
-                effect="Nothing was copied.",
-            )
+            raise _beyond(f"the machine lists more than {self._max_entries:,} entries")
         self._digest.update(line + b"\n")
         number, path = len(self.manifests), fields.get("path")
         if not isinstance(path, str):
@@ -139,17 +165,27 @@ class Roster:
             raise _malformed(f"no kind, size or time for {shown(path)}")
         if digest is not None and not (isinstance(digest, str) and _HASH.fullmatch(digest)):
             raise _malformed(f"no sha256 for {shown(path)}")
+        if kind is EntryKind.FILE:
+            self._weigh(size)
+            self.links.seen(f"{self._roots[len(self.manifests)]}/{path}", fields.get("inode"), fields.get("nlink"))
         self._entries.append(
-            ManifestEntry(
-                path=path,
-                kind=kind,
-                size=size,
-                mtime_ns=mtime_ns,
-                sha256=digest,
-                unstable=fields.get("unstable") is True,
-                open_for_writing=fields.get("open_writers") is True,
-            )
+            path,
+            kind,
+            size,
+            mtime_ns,
+            sha256=digest,
+            unstable=fields.get("unstable") is True,
+            open_for_writing=fields.get("open_writers") is True,
         )
+
+    def _weigh(self, size: int) -> None:
+        self._files, self._bytes = self._files + 1, self._bytes + size
+        most = self._within
+        if most is not None and (self._files > most.max_files or self._bytes > most.max_bytes):
+            raise _beyond(
+                f"{self._files:,} files with {show_bytes(self._bytes)} were listed, and that is not all; the policy "
+                f"allows {most.max_files:,} files with {show_bytes(most.max_bytes)}"
+            )
 
     def _skip(self, path: str, size: int, reason: str) -> None:
         self.skipped.append((len(self.manifests), SkippedEntry(path=shown(path), size=max(0, size), reason=reason)))
@@ -160,6 +196,15 @@ def _number(fields: dict[str, Any], name: str) -> int | None:
     if not isinstance(value, int) or isinstance(value, bool):
         return None
     return value if -MOST_NUMBER < value < MOST_NUMBER else None
+
+
+def _beyond(what: str) -> LimitExceeded:
+    return LimitExceeded(
+        what,
+        next_step="name narrower paths, pack small files into archives on the machine, or ask the person to raise the "
+        "limits in policy.toml",
+        effect="Nothing was copied.",
+    )
 
 
 def _malformed(what: str) -> RemoteCommandFailed:

@@ -1,5 +1,6 @@
 """Bringing results home from the disk of a machine that does not run."""
 
+import errno
 import hashlib
 import os
 import re
@@ -16,7 +17,7 @@ from remote_gpu_trainer.errors import ConnectionCut, InvalidRequest, TransferErr
 from remote_gpu_trainer.ports import Clock
 from remote_gpu_trainer.transfer import rescue
 from remote_gpu_trainer.transfer.chunks import ChunkMap, Finished
-from remote_gpu_trainer.transfer.landing import Landing
+from remote_gpu_trainer.transfer.landing import Landing, full_or_other
 from remote_gpu_trainer.transfer.leftovers import DATA_DISK, outside
 from remote_gpu_trainer.transfer.limits import CopyLimits, Progress, ProgressSink, egress
 from remote_gpu_trainer.transfer.paths import PARTIAL_FOLDER, shown
@@ -33,6 +34,9 @@ SLACK = 64 << 20
 _PROGRESS = re.compile(rb"\s*(\d+)\s+\d+%")
 _RECEIVED = re.compile(rb"Total bytes received: (\d+)")
 SECOND = 10**9
+_WRITING_FAILED = 11
+"""rsync's exit value for a file that could not be written."""
+_FULL = ("No space left on device", "Disk quota exceeded")
 
 
 async def salvage(
@@ -48,11 +52,13 @@ async def salvage(
     clock: Clock,
     progress: ProgressSink | None,
     copy_id: CopyId,
+    versions: rescue.Versions | None = None,
 ) -> CopyReceipt:
     """Copy as ``pull`` does, over the machine's rsync. The same call again goes on from what has arrived.
 
     A file that came home before, of the same size and second, is fetched again only when its bytes differ. Each file
-    is compared with the disk by rsync's checksum of the whole file, and hashed here.
+    is compared with the disk by rsync's checksum of the whole file, and hashed here. ``versions`` are those that
+    ``demand_versions`` has just seen.
 
     Raises:
         RouteRefused: one side's rsync is too old.
@@ -64,7 +70,7 @@ async def salvage(
     """
     started, wanted = clock.now(), plain_roots(roots)
     places = prefixes(wanted)
-    seen = await rescue.demand_versions(door)
+    seen = versions or await rescue.demand_versions(door)
     manifests, left_out = await rescue.list_roots(door, wanted, limits)
     tasks, skipped = plan_files(manifests, places, lease, limits)
     skipped += [entry.model_copy(update={"path": f"{places[number]}{entry.path}"}) for number, entry in left_out]
@@ -95,7 +101,7 @@ async def salvage(
         roots=tuple(wanted),
         destination=str(landing.path),
         route=Route.MACHINE_RSYNC,
-        route_reason=f"{route_reason} ({seen})",
+        route_reason=f"{route_reason} ({seen.words})",
         manifest=Manifest(
             root=wanted[0] if len(wanted) == 1 else "/", entries=tuple(sorted(entries, key=lambda entry: entry.path))
         ),
@@ -131,7 +137,7 @@ async def _believe(door: rescue.Door, tasks: Sequence[FileTask], landing: Landin
 
 def _recall(tasks: Sequence[FileTask], landing: Landing, chunks: ChunkMap) -> None:
     for task in tasks:
-        done = chunks.finished.get(task.path)
+        done = chunks.finished(task.path)
         if done is None or (done.source, done.size) != (task.source, task.entry.size):
             continue
         if done.mtime_ns // SECOND == task.entry.mtime_ns // SECOND and landing.sha256(task.path) == done.sha256:
@@ -145,6 +151,8 @@ async def _fetch(door: rescue.Door, wanted: dict[str, FileTask], staging: Path, 
     for left in reversed(range(TRIES)):
         try:
             status, out, said = await rescue.run(door.command(*words), listed, LONGEST_S, told=meter.hear)
+            if status == _WRITING_FAILED and any(words in said for words in _FULL):
+                raise full_or_other(OSError(errno.ENOSPC, "no room"), staging)
             rescue.demand_transfer(status, said, door)
         except ConnectionCut:
             if not left:

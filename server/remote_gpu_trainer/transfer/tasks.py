@@ -2,10 +2,12 @@
 
 import hashlib
 import os
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 from remote_gpu_trainer.domain.artifacts import ManifestEntry
+from remote_gpu_trainer.domain.entries import BITS, REST
 from remote_gpu_trainer.transfer.chunks import ChunkMap, Piece
 from remote_gpu_trainer.transfer.landing import Landing
 
@@ -16,7 +18,7 @@ SMALL = 1 << 20
 READ = 1 << 20
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Order:
     """One range that is asked of the machine."""
 
@@ -28,42 +30,165 @@ class Order:
     that of the whole beginning of the file."""
 
 
-@dataclass
+_DONE, _FAILED, _CHANGED = 1, 2, 4
+
+
+class Fates:
+    """What became of many files, by their numbers: 33 bytes each, and an object only for those that are half here."""
+
+    def __init__(self, count: int) -> None:
+        self._marks = bytearray(count)
+        self._hashes: dict[int, bytearray] = {}
+        """By blocks, as their first hash comes."""
+        self._reasons: dict[int, str] = {}
+        self._said: dict[str, str] = {}
+        self.begun: dict[int, FileTask] = {}
+        """Files of which there is more to know than their end."""
+
+    def more(self, count: int = 1) -> None:
+        """Take in so many more files."""
+        self._marks.extend(bytes(count))
+
+    def reset(self, number: int) -> None:
+        """Forget all about a file."""
+        self._marks[number] = 0
+        self._reasons.pop(number, None)
+        self.begun.pop(number, None)
+
+    def is_open(self, number: int) -> bool:
+        """Whether it still has to be fetched."""
+        return not self._marks[number]
+
+    def open_ones(self) -> Iterator[int]:
+        """Numbers of the files that still have to be fetched, as they are when each is reached."""
+        at = self._marks.find(0)
+        while at >= 0:
+            yield at
+            at = self._marks.find(0, at + 1)
+
+    def count_open(self) -> int:
+        """How many these are."""
+        return self._marks.count(0)
+
+    def done(self, number: int) -> bytes | None:
+        """The sha256 of a file that was published."""
+        if not self._marks[number] & _DONE:
+            return None
+        block, at = self._hashes[number >> BITS], 32 * (number & REST)
+        return bytes(block[at : at + 32])
+
+    def set_done(self, number: int, sha256: bytes | None) -> None:
+        """Note that it was published, or, after all, that it is not."""
+        if sha256 is None:
+            self._marks[number] &= ~_DONE
+            return
+        block, at = self._hashes.setdefault(number >> BITS, bytearray()), 32 * (number & REST)
+        block.extend(bytes(max(0, at - len(block))))
+        block[at : at + 32] = sha256
+        self._marks[number] |= _DONE
+        self.begun.pop(number, None)
+
+    def failed(self, number: int) -> str | None:
+        """Why it will not be copied."""
+        return self._reasons.get(number)
+
+    def set_failed(self, number: int, reason: str | None) -> None:
+        """Note why it will not be copied."""
+        if reason is None:
+            self._marks[number] &= ~_FAILED
+            self._reasons.pop(number, None)
+            return
+        self._marks[number] |= _FAILED
+        self._reasons[number] = self._said.setdefault(reason, reason)  # a million files may fail for one reason
+        self.begun.pop(number, None)
+
+    def failures(self) -> Iterator[tuple[int, str]]:
+        """Numbers and reasons of all that will not be copied."""
+        return iter(self._reasons.items())
+
+    def changed(self, number: int) -> bool:
+        """Whether the machine said that it is another file than the listed one."""
+        return bool(self._marks[number] & _CHANGED)
+
+    def set_changed(self, number: int, changed: bool) -> None:
+        """Note that."""
+        self._marks[number] = self._marks[number] & ~_CHANGED | (changed and _CHANGED)
+
+
 class FileTask:
     """A file of the roster and where it goes. Ranges are half open, in bytes."""
 
-    root: str
-    entry: ManifestEntry
-    """As the machine lists it; the path is relative to the root and empty when the root is the file itself."""
-    path: str
-    """Relative to the destination."""
-    source: str
-    """Which machine's file this is; another source shares nothing with it."""
-    have: list[tuple[int, int]] = field(default_factory=list[tuple[int, int]])
-    sha256: str | None = None
-    """Of the whole, once it is published."""
-    failed: str | None = None
-    """Why it will not be copied."""
-    changed: bool = False
-    """The machine said that it was another file than the listed one."""
-    running: Any = field(default_factory=hashlib.sha256)
-    hashed: int = 0
-    """Bytes from the beginning that ``running`` covers."""
+    __slots__ = ("_fates", "_key", "_number", "_running", "entry", "hashed", "have", "path", "root", "source")
 
-    key: str = field(init=False)
-    """Name of the unfinished file: source, path, size and time decide it."""
+    def __init__(
+        self, root: str, entry: ManifestEntry, path: str, source: str, fates: Fates | None = None, number: int = 0
+    ) -> None:
+        self.root = root
+        self.entry = entry
+        """As the machine lists it; the path is relative to the root and empty when the root is the file itself."""
+        self.path = path
+        """Relative to the destination."""
+        self.source = source
+        """Which machine's file this is; another source shares nothing with it."""
+        self.have: list[tuple[int, int]] = []
+        self.hashed = 0
+        """Bytes from the beginning that ``running`` covers."""
+        self._running: Any = None
+        self._key = ""
+        self._fates, self._number = fates or Fates(1), number
 
-    def __post_init__(self) -> None:
-        self._name()
+    @property
+    def key(self) -> str:
+        """Name of the unfinished file: source, path, size and time decide it."""
+        if not self._key:
+            mark = f"{self.source}\0{self.path}\0{self.entry.size}\0{self.entry.mtime_ns}"
+            self._key = hashlib.sha256(mark.encode()).hexdigest()[:40]
+        return self._key
 
-    def _name(self) -> None:
-        mark = f"{self.source}\0{self.path}\0{self.entry.size}\0{self.entry.mtime_ns}"
-        self.key = hashlib.sha256(mark.encode()).hexdigest()[:40]
+    @property
+    def sha256(self) -> str | None:
+        """Of the whole, lower-case hex, once it is published."""
+        done = self._fates.done(self._number)
+        return None if done is None else done.hex()
+
+    @sha256.setter
+    def sha256(self, value: str | None) -> None:
+        self._fates.set_done(self._number, None if value is None else bytes.fromhex(value))
+
+    @property
+    def failed(self) -> str | None:
+        """Why it will not be copied."""
+        return self._fates.failed(self._number)
+
+    @failed.setter
+    def failed(self, reason: str | None) -> None:
+        self._fates.set_failed(self._number, reason)
+
+    @property
+    def changed(self) -> bool:
+        """The machine said that it was another file than the listed one."""
+        return self._fates.changed(self._number)
+
+    @changed.setter
+    def changed(self, changed: bool) -> None:
+        self._fates.set_changed(self._number, changed)
+
+    @property
+    def running(self) -> Any:
+        """The hash of the file's beginning; whoever carries it on says so in ``hashed``."""
+        if self._running is None:
+            self._running = hashlib.sha256()
+            self._begin()
+        return self._running
+
+    def _begin(self) -> None:
+        """Stay the one object of this file while there is more to know of it than its end."""
+        self._fates.begun[self._number] = self
 
     @property
     def open(self) -> bool:
         """Whether it still has to be fetched."""
-        return self.sha256 is None and self.failed is None and not self.changed
+        return self._fates.is_open(self._number)
 
     def add(self, start: int, end: int) -> None:
         """Note that these bytes are on the disk."""
@@ -75,6 +200,7 @@ class FileTask:
             else:
                 merged.append((low, high))
         self.have = merged
+        self._begin()
 
     def missing(self) -> list[tuple[int, int]]:
         """What has not arrived."""
@@ -114,11 +240,10 @@ class FileTask:
             self.hash_on(memoryview(data))
         return self.running.hexdigest()
 
-    def restart(self, entry: ManifestEntry) -> None:
-        """Begin anew, for the file as it is listed now."""
-        self.entry, self.have, self.sha256, self.changed = entry, [], None, False
-        self.running, self.hashed = hashlib.sha256(), 0
-        self._name()
+    def believe(self, digest: Any, end: int) -> None:
+        """Take over the file's first bytes, of which this is the hash."""
+        self._running, self.hashed = digest, end
+        self.add(0, end)
 
 
 def recall(task: FileTask, landing: Landing, chunks: ChunkMap) -> bool:
@@ -126,7 +251,7 @@ def recall(task: FileTask, landing: Landing, chunks: ChunkMap) -> bool:
 
     Pieces whose bytes no longer hash to what was noted are not believed.
     """
-    done = chunks.finished.get(task.path)
+    done = chunks.finished(task.path)
     wanted = (task.source, task.entry.size, task.entry.mtime_ns)
     if done and (done.source, done.size, done.mtime_ns) == wanted:
         seen = landing.look(task.path)
@@ -158,8 +283,7 @@ def _believe_beginning(task: FileTask, fd: int, end: int, sha256: str) -> bool:
         at += len(data)
     if at < end or digest.hexdigest() != sha256:
         return False
-    task.running, task.hashed = digest, end
-    task.add(0, end)
+    task.believe(digest, end)
     return True
 
 

@@ -2,12 +2,14 @@
 
 import os
 import stat
+from array import array
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 from remote_gpu_trainer.domain.artifacts import CopyReceipt
+from remote_gpu_trainer.domain.entries import Entries
 from remote_gpu_trainer.domain.ids import CopyId
 
 
@@ -27,14 +29,49 @@ class Known(NamedTuple):
         return self[:4] == (seen.st_size, seen.st_mtime_ns, seen.st_ctime_ns, seen.st_ino)
 
 
+class _Marks(Mapping[str, Known]):
+    """The marks of one copy, beside its manifest: 17 bytes a file."""
+
+    def __init__(self, files: Entries) -> None:
+        self._files = files.by_path()
+        self._marked = bytearray(len(files))
+        self._ctimes, self._inodes = (array(code, bytes(8 * len(files))) for code in "qQ")
+
+    def take(self, folder: Path) -> None:
+        """Look at each file, and mark it only while size and time are those that the copy gave it."""
+        for at, entry in enumerate(self._files):
+            try:
+                seen = os.lstat(folder / entry.path)
+            except OSError:
+                continue
+            same = stat.S_ISREG(seen.st_mode) and (seen.st_size, seen.st_mtime_ns) == (entry.size, entry.mtime_ns)
+            if same and entry.sha256 is not None:
+                self._marked[at], self._ctimes[at], self._inodes[at] = 1, seen.st_ctime_ns, seen.st_ino
+
+    def __getitem__(self, path: str) -> Known:
+        at = self._files.find(path)
+        if at is None or not self._marked[at]:
+            raise KeyError(path)
+        entry = self._files[at]
+        return Known(entry.size, entry.mtime_ns, self._ctimes[at], self._inodes[at], entry.sha256 or "")
+
+    def __iter__(self) -> Iterator[str]:
+        return (self._files.path(at) for at in range(len(self._files)) if self._marked[at])
+
+    def __len__(self) -> int:
+        return sum(self._marked)
+
+
 class FreshCopies:
     """Marks of the last copies of this process. They are not kept on disk: a later process hashes anew."""
 
     MOST = 4
-    """Copies; a mark takes some hundred bytes, and a copy may have a million."""
+    """Copies."""
+    MOST_FILES = 1_000_000
+    """Of all copies but the last: with its manifest a file takes some hundred bytes."""
 
     def __init__(self) -> None:
-        self._copies: OrderedDict[CopyId, dict[str, Known]] = OrderedDict()
+        self._copies: OrderedDict[CopyId, Mapping[str, Known]] = OrderedDict()
 
     def remember(self, receipt: CopyReceipt) -> None:
         """Take the marks of what a copy that has just ended put on the local disk. Blocking.
@@ -42,18 +79,16 @@ class FreshCopies:
         A file is marked only while size and time are those that the copy gave it.
         """
         folder = Path(receipt.destination)
-        marks: dict[str, Known] = {}
-        for entry in receipt.manifest.files if folder.is_dir() else ():
-            try:
-                seen = os.lstat(folder / entry.path)
-            except OSError:
-                continue
-            same = stat.S_ISREG(seen.st_mode) and (seen.st_size, seen.st_mtime_ns) == (entry.size, entry.mtime_ns)
-            if same and entry.sha256 is not None:
-                marks[entry.path] = Known(seen.st_size, seen.st_mtime_ns, seen.st_ctime_ns, seen.st_ino, entry.sha256)
+        marks = _Marks(receipt.manifest.files)
+        if folder.is_dir():
+            marks.take(folder)
         self._copies[receipt.copy_id] = marks
-        while len(self._copies) > self.MOST:
+        while len(self._copies) > self.MOST or self._too_many():
             self._copies.popitem(last=False)
+
+    def _too_many(self) -> bool:
+        *earlier, _ = self._copies.values()
+        return sum(map(len, earlier)) > self.MOST_FILES
 
     def of(self, copy_id: CopyId) -> Mapping[str, Known]:
         """The marks of a copy; none of one that this process did not make."""

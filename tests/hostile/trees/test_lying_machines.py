@@ -127,6 +127,22 @@ async def test_a_listed_name_that_leads_elsewhere_is_named_and_never_used(home: 
     assert all(entry.path.isprintable() and len(entry.path) <= 200 for entry in receipt.skipped)
 
 
+@pytest.mark.parametrize(
+    ("inode", "names"),
+    [("1:2", 3), ("x" * 1000, 3), (7, 3), ("1:2", "many"), ("1:2", -3), ("1:2", 1 << 80), (None, None)],
+)
+async def test_a_lie_about_the_names_of_a_file_is_told_at_most_and_changes_nothing(
+    home: Home, inode: object, names: object
+) -> None:
+    (home.out / "good").write_bytes(b"good")
+    home.stranger.manners = Manners(bend_list=good(inode=inode, nlink=names))
+    receipt = await home.pull()
+    assert home.arrived() == {"good": b"good"}
+    told = [entry.reason for entry in receipt.not_copied if "another name" in entry.reason]
+    assert len(told) == (inode == "1:2" and isinstance(names, int) and names > 1)
+    assert all(len(reason) < 300 for reason in told)
+
+
 @dataclass(frozen=True)
 class Lie:
     """A list that no honest machine sends, and the refusal that it meets."""
@@ -166,7 +182,7 @@ LIES: dict[str, Lie] = {
     "a number of 60,000 digits": Lie(raw(b"9" * 60_000 + b"\n"), says="no JSON"),
     "not UTF-8": Lie(raw(b'{"path": "\xff"}\n'), says="no JSON"),
     "a line without end": Lie(endless(b"x" * (1 << 16)), says="a line without end"),
-    "entries without end": Lie(entries_without_end, LimitExceeded, "more than 500 entries"),
+    "entries without end": Lie(entries_without_end, LimitExceeded, "the policy allows 300 files"),
     "errors without end": Lie(errors_without_end, LimitExceeded, "more than 500 entries"),
     "a root that cannot be listed": Lie(
         relisted(lambda entries: [{"path": ".", "error": "\x1b[2Jno\n"}]), InvalidRequest, "cannot be listed"

@@ -188,6 +188,18 @@ async def test_a_hostile_tree_ends_in_named_skips_or_a_clear_error(home: Home, n
     assert all(text.isprintable() for entry in receipt.skipped for text in (entry.path, entry.reason))
 
 
+async def test_a_file_with_a_name_outside_the_tree_arrives_as_its_own_and_the_other_name_is_told(home: Home) -> None:
+    os.link(outside(home.out), home.out / "hard")
+    (home.out / "one").write_bytes(b"twice")
+    os.link(home.out / "one", home.out / "two")
+    receipt = await home.pull()
+    assert home.arrived() == {"hard": b"secret", "one": b"twice", "two": b"twice"}
+    [told] = [entry for entry in receipt.not_copied if "another name" in entry.reason]
+    assert (told.path, told.size) == (f"{home.out}/hard", 0)
+    assert "it has 2, 1 of them here" in told.reason
+    assert receipt.skipped == ()
+
+
 async def test_a_sparse_file_of_eight_tebibytes_is_refused_for_want_of_room(home: Home) -> None:
     sparse(1 << 43)(home.out)
     with pytest.raises(LocalDiskFull, match="Nothing was copied"):

@@ -58,7 +58,7 @@ async def test_a_copy_goes_on_once_its_machine_is_back(stage: Stage) -> None:
 async def test_a_copy_whose_machine_never_comes_back_is_finished_from_its_disk(stage: Stage) -> None:
     run, instance_id, content = await cut_short(stage, "gone")
 
-    copy = await stage.call("copy_out", target=run)
+    copy = await stage.call("copy_out", target=run, acknowledge=["VAST33"])
 
     assert copy["route"].startswith("machine-rsync")
     assert (Path(copy["destination"]) / "model.bin").read_bytes() == content

@@ -1,9 +1,13 @@
 """A machine that was stopped before anything came home: its disk is read over the machine's own rsync."""
 
+import contextlib
 import json
+import os
 import re
+import shutil
 from pathlib import Path
 
+import anyio
 import pytest
 
 from remote_gpu_trainer.approval.dossier import render
@@ -21,9 +25,17 @@ async def test_results_come_home_from_a_stopped_machine_and_are_proven(stage: St
     await stage.trained(run)
     await stage.call("stop_instance", target=run, acknowledge=["VAST1", "VAST33"])
 
-    copy = await stage.call("copy_out", target=run)
+    told = await stage.refused("copy_out", target=run)
+    assert "VAST33" in told
+    assert "does not tell its version" in told
+    assert "acknowledge=['VAST33']" in told
+    assert "Nothing was destroyed, and no finished file was replaced." in told
+    assert not (await stage.call("poll_status", target=run))["runs"][0]["phase"] == "parked"
+
+    copy = await stage.call("copy_out", target=run, acknowledge=["VAST33"])
 
     assert copy["route"].startswith("machine-rsync: the instance is ")
+    assert [one["id"] for one in copy["findings"]] == ["VAST33"]
     assert json.loads((Path(copy["destination"]) / "result.json").read_text())["step"] == 7
     assert (await stage.call("verify_local", copy_id=copy["copy_id"]))["passed"]
     assert stage.there(instance_id)
@@ -31,7 +43,7 @@ async def test_results_come_home_from_a_stopped_machine_and_are_proven(stage: St
 
 async def rescued(stage: Stage, run: str) -> Path:
     """Copy from the machine at rest, and prove it: where it lies."""
-    copy = await stage.call("copy_out", target=run)
+    copy = await stage.call("copy_out", target=run, acknowledge=["VAST33"])
     assert copy["route"].startswith("machine-rsync: ")
     assert (await stage.call("verify_local", copy_id=copy["copy_id"]))["passed"]
     return Path(copy["destination"])
@@ -143,10 +155,60 @@ async def test_a_disk_that_the_machine_does_not_serve_parks_the_run_and_names_th
     await stage.call("stop_instance", target=run, acknowledge=["VAST1", "VAST33"])
     stage.market.do("/quirks", **{"stopped-copy-fails": True})
     try:
-        told = await stage.refused("copy_out", target=run)
+        told = await stage.refused("copy_out", target=run, acknowledge=["VAST33"])
     finally:
         stage.market.do("/quirks", **{"stopped-copy-fails": False})
     assert "Unknown module" in told
     assert "resume_run" in told
     assert f"Run {run} is parked" in told
     assert stage.there(instance_id)
+
+
+async def test_a_rescue_that_the_client_cancels_leaves_no_process_and_goes_on_later(
+    stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, instance_id = await preempted(stage, "cancelled")
+    content = os.urandom(40 << 20)
+    (disk_of(stage, instance_id) / "big").write_bytes(content)
+    slow, real = tmp_path / "bin" / "rsync", shutil.which("rsync")
+    slow.parent.mkdir()
+    slow.write_text(
+        f'#!/bin/sh\ncase "$*" in *--partial*) exec {real} --bwlimit=1000 "$@";; *) exec {real} "$@";; esac\n'
+    )
+    slow.chmod(0o755)
+    before = os.environ["PATH"]
+    monkeypatch.setenv("PATH", f"{slow.parent}:{before}")
+    begun = anyio.Event()
+
+    async def told(progress: float, total: float | None, message: str | None) -> None:
+        if progress > 0:
+            begun.set()
+
+    async def copy() -> None:
+        arguments = {"target": run, "acknowledge": ["VAST33"]}
+        await stage.client.call_tool("copy_out", arguments, progress_callback=told, read_timeout_seconds=50)
+
+    with anyio.fail_after(40):
+        async with anyio.create_task_group() as group:
+            group.start_soon(copy)
+            await begun.wait()
+            group.cancel_scope.cancel()
+        for _ in range(100):
+            if not rescuing():
+                break
+            await anyio.sleep(0.1)
+    assert rescuing() == []
+    monkeypatch.setenv("PATH", before)
+    home = await rescued(stage, run)
+    assert (home / "big").read_bytes() == content
+    assert stage.there(instance_id)
+
+
+def rescuing() -> list[str]:
+    """Command lines of what still fetches."""
+    lines: list[str] = []
+    for place in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            line = place.read_bytes().replace(b"\0", b" ").decode("utf-8", "replace")
+            lines += [line] if "--bwlimit=1000" in line else []
+    return lines

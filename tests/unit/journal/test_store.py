@@ -1,6 +1,8 @@
 """The journal: facts on disk before the world is changed, and none of them lost or rewritten."""
 
+import sqlite3
 import threading
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -8,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from remote_gpu_trainer.database.file import Database
-from remote_gpu_trainer.domain.artifacts import VerificationLevel
+from remote_gpu_trainer.domain.artifacts import CopyReceipt, EntryKind, Manifest, ManifestEntry, VerificationLevel
 from remote_gpu_trainer.domain.ids import CopyId, InstanceId, LeaseId
 from remote_gpu_trainer.domain.runs import TRANSITIONS, IntentState, JobSpec, RunPhase
 from remote_gpu_trainer.errors import InvalidRequest, JournalError, UnknownRun, WrongPhase
@@ -195,6 +197,58 @@ def test_a_receipt_comes_back_as_it_was_to_the_nanosecond(rented: SqliteJournal)
     rented.save_copy(a_copy(CopyId("copy-2")))
     assert [copy.copy_id for copy in rented.copies(LEASE)] == ["copy-2", COPY]
     assert rented.copy(CopyId("none")) is None
+
+
+def a_long_copy(count: int = 9_000) -> CopyReceipt:
+    entries = tuple(
+        ManifestEntry(
+            path=f"\U0001f600/{number:05d}",
+            kind=EntryKind.FILE,
+            size=number,
+            mtime_ns=1_785_000_000_123_456_789 + number,
+            sha256=f"{number:064x}",
+            unstable=number % 3 == 0,
+        )
+        for number in range(count)
+    )
+    return a_copy().model_copy(update={"manifest": Manifest(root="/workspace/out", entries=entries)})
+
+
+def test_a_receipt_of_very_many_files_comes_back_as_it_was(rented: SqliteJournal, file: Path) -> None:
+    receipt = a_long_copy()
+    rented.save_copy(receipt)
+    rented.save_copy(receipt)
+    kept = rented.copy(COPY)
+    assert kept == rented.copies(LEASE)[0] == receipt
+    assert kept is not None
+    assert kept.manifest.digest == receipt.manifest.digest == rented.events(kind="copy.saved")[-1].data["manifest"]
+    with pytest.raises(JournalError, match="another receipt"):
+        rented.save_copy(a_long_copy(8_999))
+    with closing(sqlite3.connect(file)) as db:
+        assert db.execute("SELECT max(length(receipt)) FROM copies").fetchone()[0] < 4000
+        assert db.execute("SELECT count(*) FROM copied_entries").fetchone()[0] == 3
+
+
+@pytest.mark.parametrize(
+    ("damage", "says"),
+    [
+        ("DELETE FROM copied_entries WHERE part = 1", "part 2 of the 3"),
+        ("DELETE FROM copied_entries WHERE part = 2", "part 3 of the 3"),
+        ("DELETE FROM copied_entries", "part 1 of the 3"),
+        ("UPDATE copied_entries SET entries = x'78' WHERE part = 0", "is not one"),
+    ],
+)
+def test_a_receipt_that_lacks_a_part_is_no_receipt(rented: SqliteJournal, file: Path, damage: str, says: str) -> None:
+    rented.save_copy(a_long_copy())
+    with closing(sqlite3.connect(file)) as db:
+        with pytest.raises(sqlite3.IntegrityError, match="what was copied never changes"):
+            db.execute(damage)
+        db.execute("DROP TRIGGER copied_entries_stay")
+        db.execute("DROP TRIGGER copied_entries_are_fixed")
+        db.execute(damage)
+        db.commit()
+    with pytest.raises(JournalError, match=says):
+        rented.copy(COPY)
 
 
 def test_the_newest_report_on_a_copy_counts(rented: SqliteJournal) -> None:

@@ -3,6 +3,8 @@
 import hashlib
 import os
 import random
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import anyio
@@ -333,3 +335,59 @@ async def test_from_far_away_a_second_connection_is_opened_during_the_list_and_m
 
     assert [entry.path for entry in receipt.manifest.entries] == ["one"]
     assert calls == 2
+
+
+async def test_what_changed_appeared_or_vanished_after_it_was_fetched_is_seen_by_the_last_look(
+    far: Far, tmp_path: Path
+) -> None:
+    for name in ("a-changes", "c-stays", "d-vanishes"):
+        (far.out / name).write_bytes(b"one")
+
+    def told(progress: Progress) -> None:
+        if progress.files_done == progress.files_total == 3:
+            (far.out / "a-changes").write_bytes(b"other")
+            (far.out / "b-appears").write_bytes(b"new")
+            (far.out / "d-vanishes").unlink(missing_ok=True)
+
+    receipt = await far.pull(tmp_path / "home", progress=told)
+    wanted = {"a-changes": b"other", "b-appears": b"new", "c-stays": b"one", "d-vanishes": b"one"}
+    assert {name: (tmp_path / "home" / name).read_bytes() for name in wanted} == wanted
+    assert [(entry.path, entry.size) for entry in receipt.manifest.entries] == [
+        (name, len(content)) for name, content in wanted.items()
+    ]
+    assert receipt.skipped == ()
+    assert recheck_local(receipt) == []
+
+
+@pytest.fixture
+def little(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 6 MiB."""
+    place = tmp_path / "little"
+    place.mkdir()
+    made = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=6m", "none", place], capture_output=True, check=False)
+    if made.returncode:
+        pytest.skip("only root mounts a small file system: a full disk in the midst of a copy was not tried")
+    yield place
+    subprocess.run(["umount", "-l", place], check=True)
+
+
+async def test_a_disk_that_fills_up_in_the_midst_of_a_copy_ends_it_and_room_lets_it_go_on(
+    far: Far, little: Path
+) -> None:
+    wanted, home = {"a-small": os.urandom(200_000), "b-big": os.urandom(3 << 20)}, little / "home"
+    for name, content in wanted.items():
+        (far.out / name).write_bytes(content)
+
+    def arrived() -> dict[str, bytes]:
+        return {path.name: path.read_bytes() for path in home.iterdir() if path.is_file()}
+
+    def fill(size: int, count: int) -> None:
+        (little / "other").write_bytes(bytes(4 << 20))
+
+    with pytest.raises(LocalDiskFull, match="no room is left"):
+        await far.pull(home, before=fill)
+    assert "b-big" not in arrived()
+    assert arrived().items() <= wanted.items()
+    (little / "other").unlink()
+    await far.pull(home)
+    assert arrived() == wanted

@@ -4,7 +4,8 @@ import contextlib
 import hashlib
 import os
 import shutil
-from collections.abc import AsyncIterator, Callable
+import subprocess
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from remote_gpu_trainer.errors import (
     HostKeyChanged,
     InvalidRequest,
     LimitExceeded,
+    LocalDiskFull,
     RemoteCommandFailed,
     RouteRefused,
     TransferError,
@@ -192,7 +194,9 @@ async def test_a_machine_that_says_its_version_is_taken_at_its_word(
     fake.write_text(f"#!/bin/sh\ncase \"$*\" in *--version) echo '{answer}';; *) {greeting};; esac\n")
     door = Door(ssh=("sh", str(fake)), user="u", host="h", module="7")
     if outcome is not None:
-        assert outcome in await demand_versions(door)
+        seen = await demand_versions(door)
+        assert outcome in seen.words
+        assert seen.told is answer.startswith("rsync")
         return
     with pytest.raises(RouteRefused, match=r"on the machine is 3\.4\.1.*Nothing was copied"):
         await demand_versions(door)
@@ -200,7 +204,7 @@ async def test_a_machine_that_says_its_version_is_taken_at_its_word(
 
 async def test_the_version_that_is_asked_for_is_the_one_that_this_system_ships(machine: Machine) -> None:
     assert LEAST == (3, 5, 0)
-    assert "here; protocol" in await demand_versions(machine.door())
+    assert "here; protocol" in (await demand_versions(machine.door())).words
 
 
 async def test_a_disk_that_is_not_served_and_a_path_that_is_not_there_are_named(
@@ -255,6 +259,102 @@ async def test_a_file_that_is_another_one_when_it_is_compared_gets_no_name(
     assert [(entry.path, entry.reason) for entry in receipt.skipped] == [
         ("f", "its bytes differ from those on the machine")
     ]
+
+
+async def test_hostile_names_on_the_disk_end_as_named_skips_and_touch_nothing_outside(
+    machine: Machine, tmp_path: Path
+) -> None:
+    (machine.out / "good").write_bytes(b"good")
+    (machine.out / "sub").mkdir()
+    hostile = ["x\x1b[2J", "a\u202egpj.exe", "new\nline", "b\rc", "C:\\evil", "aux", "dot.", " lead", "GOOD", "SUB"]
+    for name in hostile:
+        (machine.out / name).write_bytes(b"evil")
+    (machine.out / "sub" / "in").write_bytes(b"in")
+    (machine.out / os.fsdecode(b"\xff\xfe")).write_bytes(b"evil")
+    long = machine.out.joinpath(*["p" * 200] * 6)
+    long.mkdir(parents=True)
+    (long / "deep").write_bytes(b"evil")
+    around = tmp_path / "around"
+    (around / "beside").mkdir(parents=True)
+    (around / "beside" / "canary").write_bytes(b"alive")
+    receipt = await machine.salvage(around / "home")
+    assert sorted(os.listdir(around)) == ["beside", "home"]
+    assert tree(around / "beside") == {"canary": b"alive"}
+    copied = {"GOOD": b"evil", "SUB": b"evil"}
+    assert tree(around / "home") == copied
+    assert {entry.path for entry in receipt.manifest.entries} == set(copied)
+    reasons = {entry.path: entry.reason for entry in receipt.skipped}
+    assert reasons["good"] == "collides with GOOD"
+    assert reasons["sub/in"] == "collides with SUB"
+    for part in ("direction-changing", "backslash", "device's name", "ends with a dot", "longer", "UTF-8"):
+        assert any(part in reason for reason in reasons.values()), (part, reasons)
+    assert {r"x\#033[2J", r"new\#012line", r"b\#015c"} <= set(reasons), "rsync itself writes control characters so"
+    assert all(path.isprintable() and reason.isprintable() for path, reason in reasons.items())
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        ("-rw-r--r--  {ones} 2026/01/01 00:00:00 big", "a size that no file has"),
+        ("-rw-r--r--  3 9999/01/01 00:00:00 late", "a time that no file here can have"),
+        ("-rw-r--r--  3 2026/99/99 00:00:00 never", "a time that no file here can have"),
+        ("-rw-r--r--  3 2026/01/01 00:00:00 ../up", "a component that is '..'"),
+        ("-rw-r--r--  3 2026/01/01 00:00:00 /etc/cron.d/evil", "an absolute path"),
+        ("brw-r--r--  3 2026/01/01 00:00:00 disk", "a device"),
+    ],
+)
+async def test_a_row_that_no_disk_holds_is_named_and_not_fetched(
+    machine: Machine, tmp_path: Path, shadowed: Callable[[str], None], row: str, reason: str
+) -> None:
+    (machine.out / "still").write_bytes(b"still")
+    line = row.replace("{ones}", "1" * 5000)
+    shadowed(f'case "$*" in *--list-only*) {RSYNC} "$@"; echo "{line}";; *) exec {RSYNC} "$@";; esac')
+    receipt = await machine.salvage(tmp_path / "home")
+    assert tree(tmp_path / "home") == {"still": b"still"}
+    assert len(receipt.skipped) == 1
+    assert reason in receipt.skipped[0].reason
+
+
+async def test_a_file_that_grows_or_vanishes_while_it_is_fetched_is_noticed(
+    machine: Machine, tmp_path: Path, shadowed: Callable[[str], None]
+) -> None:
+    for name in ("grows", "gone", "still"):
+        (machine.out / name).write_bytes(b"one")
+    change = f"printf more >> {machine.out}/grows; rm -f {machine.out}/gone"
+    shadowed(f'case "$*" in *--partial*) {change};; esac; exec {RSYNC} "$@"')
+    receipt = await machine.salvage(tmp_path / "home")
+    assert tree(tmp_path / "home") == {"still": b"one"}
+    assert {entry.path: entry.reason for entry in receipt.skipped} == {
+        "grows": "it arrived with another size than was listed",
+        "gone": "it did not arrive as a plain file",
+    }
+
+
+@pytest.fixture
+def little(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 8 MiB."""
+    place = tmp_path / "little"
+    place.mkdir()
+    made = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "none", place], capture_output=True, check=False)
+    if made.returncode:
+        pytest.skip("only root mounts a small file system: a full disk in the midst of a copy was not tried")
+    yield place
+    subprocess.run(["umount", "-l", place], check=True)
+
+
+async def test_a_disk_that_fills_up_in_the_midst_of_a_rescue_ends_it_and_room_lets_it_go_on(
+    machine: Machine, little: Path, shadowed: Callable[[str], None]
+) -> None:
+    content = os.urandom(3 << 20)
+    (machine.out / "big").write_bytes(content)
+    shadowed(f'case "$*" in *--partial*) head -c 6800000 /dev/zero > {little}/other;; esac; exec {RSYNC} "$@"')
+    with pytest.raises(LocalDiskFull, match="no room is left"):
+        await machine.salvage(little / "home")
+    assert tree(little / "home") == {}
+    (little / "other").unlink()
+    shadowed(f'exec {RSYNC} "$@"')
+    await machine.salvage(little / "home")
+    assert tree(little / "home") == {"big": content}
 
 
 async def test_a_machine_that_is_gone_is_tried_again_and_then_named(machine: Machine, tmp_path: Path) -> None:

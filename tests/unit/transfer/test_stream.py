@@ -147,14 +147,16 @@ def test_a_note_of_a_small_file_waits_for_others_and_is_there_after_a_close(tmp_
 def test_no_more_is_asked_for_than_may_be_under_way_and_all_of_it_in_the_end(sizes: list[int]) -> None:
     tasks = [task_of(b"", f"f{number}") for number in range(len(sizes))]
     feed = Feed(Orders(Order(task, 0, size) for task, size in zip(tasks, sizes, strict=True)))
-    lines, answered = feed.lines(), 0
+    lines, answered = feed.lines(), list[int]()
     while next(lines, b""):
-        waiting = feed.given[answered:]
+        waiting = feed.given[len(answered) :]
         assert sum(order.length for order in waiting[:-1]) < AHEAD
         for order in waiting:
             feed.came(order.length, answered=True)
-        answered += len(waiting)
-    assert [order.length for order in feed.given] == sizes
+            answered.append(order.length)
+            with pytest.raises(IndexError, match="was answered"):
+                feed.given[len(answered) - 1]
+    assert (answered, len(feed.given)) == (sizes, len(sizes))
 
 
 def test_a_feed_that_waits_for_answers_ends_when_its_connection_does() -> None:

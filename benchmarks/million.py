@@ -1,0 +1,194 @@
+"""Bringing home a tree of a million small files: the memory of the process that copies, stage by stage.
+
+Run as root: ``python -m benchmarks.million [--files 1000000] [--scratch /dev/shm]``; a million takes about 20 minutes
+and, on a file system in memory, 6 GB. Writes ``benchmarks/results/million.json``. The goal: under 300 MB at the peak
+for a million files, everything that ``copy_out`` does in its own process included.
+
+The far side is a real sshd, and the tree lies in 1,000 folders; each tenth file holds 100 bytes, the others none. The
+process does what ``copy_out`` does, one stage after the other: it lists the far side, copies, lists again, marks what
+is proven, keeps the receipt in a journal on the disk, and makes the tool's answer. Then, which a copy does not need, it
+reads the receipt back, and copies once more, where nothing is left to send. The kernel's peak is reset before each.
+"""
+
+import argparse
+import json
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import anyio
+
+import remote_gpu_trainer.app as server
+from benchmarks.copy_speed import LEASE, machine, sshd
+from remote_gpu_trainer.clock import SystemClock
+from remote_gpu_trainer.domain.artifacts import CopyReceipt, Route
+from remote_gpu_trainer.domain.ids import CopyId, InstanceId
+from remote_gpu_trainer.domain.instances import Endpoint, EndpointKind
+from remote_gpu_trainer.domain.policy import Policy
+from remote_gpu_trainer.journal.store import SqliteJournal
+from remote_gpu_trainer.services.farside import limits_of, manifest_script, read_far_side
+from remote_gpu_trainer.ssh import ParamikoConnector, ParamikoHost
+from remote_gpu_trainer.tools import answers
+from remote_gpu_trainer.transfer import pull
+from remote_gpu_trainer.verify.fresh import FreshCopies
+
+HERE = Path(__file__).resolve().parent
+FOLDERS = 1000
+POLICY = Policy(max_copy_files=2_000_000)
+"""The programs of the server are loaded, as they are where a copy is made."""
+LOADED = server.__name__
+
+
+def write_tree(folder: Path, files: int) -> None:
+    """So many files in 1,000 folders."""
+    for number in range(FOLDERS):
+        (folder / f"shard-{number:04d}").mkdir(parents=True)
+    for number in range(files):
+        with open(f"{folder}/shard-{number % FOLDERS:04d}/sample-{number:07d}.bin", "wb") as out:
+            if number % 10 == 0:
+                out.write(b"%100d" % number)
+
+
+class Stages:
+    """Seconds, and the peak of resident memory, of each."""
+
+    def __init__(self) -> None:
+        self.rows: dict[str, dict[str, float]] = {}
+        self._note("start", time.perf_counter())
+
+    async def run(self, name: str, work: Callable[[], Awaitable[Any]]) -> Any:
+        """Do it, and note what it took."""
+        self._forget()
+        began = time.perf_counter()
+        done = await work()
+        self._note(name, began)
+        return done
+
+    @staticmethod
+    def _forget() -> None:
+        Path("/proc/self/clear_refs").write_text("5")
+
+    def _note(self, name: str, began: float) -> None:
+        seen = dict(re.findall(r"(VmHWM|VmRSS):\s+(\d+) kB", Path("/proc/self/status").read_text()))
+        self.rows[name] = {
+            "seconds": round(time.perf_counter() - began, 1),
+            "peak_mb": round(int(seen["VmHWM"]) / 1e3, 1),
+            "after_mb": round(int(seen["VmRSS"]) / 1e3, 1),
+        }
+        print(name, self.rows[name], file=sys.stderr, flush=True)
+
+
+def kept_in(home: Path) -> list[Path]:
+    """The files of the journal."""
+    return list(home.glob("journal.db*"))
+
+
+async def copy(home: Path, port: int, root: str, destination: Path) -> dict[str, Any]:
+    """All that a copy does in its own process."""
+    stages, clock = Stages(), SystemClock()
+    connector = ParamikoConnector(home, clock=clock)
+
+    async def connect() -> ParamikoHost:
+        return await connector.connect(LEASE, [Endpoint(kind=EndpointKind.DIRECT, host="127.0.0.1", port=port)])
+
+    async def look() -> str:
+        host = await connect()
+        try:
+            return (await read_far_side(host, [root], POLICY)).digest
+        finally:
+            await host.close()
+
+    async def bring(copy_id: str) -> CopyReceipt:
+        return await pull(
+            connect,
+            roots=[root],
+            destination=destination,
+            lease=LEASE,
+            instance_id=InstanceId(1),
+            route=Route.DIRECT_SSH,
+            route_reason="benchmark",
+            egress_usd_per_gb=None,
+            limits=limits_of(POLICY),
+            clock=clock,
+            progress=None,
+            copy_id=CopyId(copy_id),
+            manifest_script=manifest_script(),
+        )
+
+    before = await stages.run("list the far side", look)
+    receipt = await stages.run("copy", lambda: bring("copy-1"))
+    assert await stages.run("list it again", look) == before
+    fresh = FreshCopies()
+
+    async def remember() -> None:
+        fresh.remember(receipt)
+
+    await stages.run("mark what is proven", remember)
+    with SqliteJournal(home / "journal.db", clock=clock) as journal:
+
+        async def keep() -> None:
+            journal.save_copy(receipt)
+
+        async def answer() -> str:
+            return answers.copied(receipt).model_dump_json()
+
+        async def read_back() -> CopyReceipt | None:
+            return journal.copy(receipt.copy_id)
+
+        await stages.run("keep the receipt", keep)
+        said = await stages.run("answer", answer)
+        needed = max(row["peak_mb"] for row in stages.rows.values())
+        kept = await stages.run("read the receipt back", read_back)
+        assert kept == receipt
+        del kept
+    again = await stages.run("copy once more", lambda: bring("copy-2"))
+    assert again.bytes_transferred == 0
+    assert not receipt.skipped, receipt.skipped[:3]
+    return {
+        "files": len(receipt.manifest.files),
+        "bytes": receipt.manifest.size,
+        "manifest_digest": receipt.manifest.digest,
+        "answer_bytes": len(said),
+        "journal_mb": round(sum(one.stat().st_size for one in kept_in(home)) / 1e6, 1),
+        "copy_out_peak_mb": needed,
+        "stages": stages.rows,
+    }
+
+
+def main() -> None:
+    """Measure, print, write."""
+    ask = argparse.ArgumentParser()
+    ask.add_argument("--files", type=int, default=1_000_000)
+    ask.add_argument("--scratch", type=Path, default=Path("/dev/shm"))  # noqa: S108 - a folder of one's own is made there
+    ask.add_argument("--write", type=Path, default=HERE / "results" / "million.json")
+    ask.add_argument("--ours", nargs=4, metavar=("HOME", "PORT", "ROOT", "DESTINATION"))
+    o = ask.parse_args()
+    if o.ours:
+        home, port, root, destination = o.ours
+        print(json.dumps(anyio.run(copy, Path(home), int(port), root, Path(destination))))
+        return
+    before = machine()
+    folder = Path(tempfile.mkdtemp(prefix="million-", dir=o.scratch))
+    try:
+        write_tree(folder / "tree", o.files)
+        public = ParamikoConnector(folder / "home", clock=SystemClock()).public_key()
+        with sshd(folder, public) as port:
+            arguments = [str(folder / "home"), str(port), str(folder / "tree"), str(folder / "back")]
+            command = [sys.executable, "-m", "benchmarks.million", "--ours", *arguments]
+            found = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
+    finally:
+        shutil.rmtree(folder)
+    result = {"at": datetime.now(UTC).isoformat(timespec="seconds"), "machine": before, **found}
+    print(json.dumps(result, indent=2))
+    o.write.write_text(json.dumps(result, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
