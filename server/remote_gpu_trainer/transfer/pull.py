@@ -162,10 +162,11 @@ async def pull(
         manifest=_copied(wanted, tasks, roster),
         skipped=tuple(sorted(skipped, key=lambda entry: (-entry.size, entry.path))),
         not_copied=left,
-        bytes_transferred=fetch.moved,
+        bytes_transferred=fetch.wire,
+        bytes_saved=fetch.moved - fetch.wire,
         started_at=started,
         finished_at=clock.now(),
-        cost=egress(fetch.moved, egress_usd_per_gb),
+        cost=egress(fetch.wire, egress_usd_per_gb),
         estimated_cost=estimate,
     )
 

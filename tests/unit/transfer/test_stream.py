@@ -46,7 +46,7 @@ def answer(number: int, order: Order, digest: bytes, content: bytes = CONTENT) -
     return HEADER.pack(number, 0, len(body)) + body + digest + b"\1"
 
 
-def nobody(size: int, answered: bool) -> None:
+def nobody(size: int, wire: int, answered: bool) -> None:
     """Who is not told of progress."""
 
 
