@@ -27,8 +27,9 @@ from remote_gpu_trainer.transfer.landing import Landing
 from remote_gpu_trainer.transfer.limits import CopyLimits
 from remote_gpu_trainer.transfer.paths import collision_key, unsafe_reason
 from remote_gpu_trainer.transfer.plan import plan_files
-from remote_gpu_trainer.transfer.receiver import HEADER, PACKED, PLAIN, REFUSED, Receiver, Shelf
+from remote_gpu_trainer.transfer.receiver import HEADER, PACKED, PLAIN, REFUSED, Receiver
 from remote_gpu_trainer.transfer.roster import Roster
+from remote_gpu_trainer.transfer.shelf import Shelf
 from remote_gpu_trainer.transfer.tasks import FileTask
 from remote_gpu_trainer.verify.loaders import gguf, onnx, pickles, safetensors
 from remote_gpu_trainer.verify.loaders.jsontext import parse_json

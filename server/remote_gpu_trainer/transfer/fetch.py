@@ -17,7 +17,8 @@ from remote_gpu_trainer.transfer.limits import Progress, ProgressSink
 from remote_gpu_trainer.transfer.manifests import python
 from remote_gpu_trainer.transfer.orders import Feed, Orders
 from remote_gpu_trainer.transfer.pace import Pace
-from remote_gpu_trainer.transfer.receiver import Receiver, Shelf
+from remote_gpu_trainer.transfer.receiver import Receiver
+from remote_gpu_trainer.transfer.shelf import Shelf
 from remote_gpu_trainer.transfer.standby import Standby
 from remote_gpu_trainer.transfer.tasks import FileTask
 

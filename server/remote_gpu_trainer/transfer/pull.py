@@ -24,9 +24,9 @@ from remote_gpu_trainer.transfer.limits import CopyLimits, ProgressSink, egress
 from remote_gpu_trainer.transfer.manifests import read_roster
 from remote_gpu_trainer.transfer.paths import Roll, shown
 from remote_gpu_trainer.transfer.plan import demand_price, demand_room, demand_within, plan_files, to_come
-from remote_gpu_trainer.transfer.receiver import Shelf
 from remote_gpu_trainer.transfer.roots import plain_roots, prefixes
 from remote_gpu_trainer.transfer.roster import Roster
+from remote_gpu_trainer.transfer.shelf import Shelf
 from remote_gpu_trainer.transfer.standby import Standby
 from remote_gpu_trainer.transfer.tasks import FileTask, recall
 

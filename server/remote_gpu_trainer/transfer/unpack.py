@@ -27,9 +27,8 @@ class Unpacker:
         """
         data: memoryview | bytes = packed
         while True:
-            room = min(BLOCK, most + 1)
             try:
-                piece = self._stream.decompress(data, room)
+                piece = self._stream.decompress(data, BLOCK)
             except zlib.error as bad:
                 raise NotWhatWasPacked("they cannot be inflated") from bad
             if len(piece) > most:
@@ -40,7 +39,7 @@ class Unpacker:
             if piece:
                 yield piece
             data = self._stream.unconsumed_tail
-            if not data and len(piece) < room:
+            if not data:  # the last bytes of a part give none: what came before them is out by then
                 return
 
 

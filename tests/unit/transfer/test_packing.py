@@ -140,14 +140,17 @@ def test_parts_of_two_levels_make_one_stream(tmp_path: Path) -> None:
     path, content = tmp_path / "run.log", log(64 << 10)
     path.write_bytes(content)
     used: list[int] = []
+    sizes: list[int] = []
     with path.open("rb") as file:
         for turn in range(6):
             busy, idle = packer.levels[turn % 2], packer.levels[1 - turn % 2]
             busy.spent, idle.spent, idle.packed = 0.05, 0.0, 0
             assert packer.pays(file.fileno(), path.name, 0, len(content))
             used.append(packer.level.level)
-            parts = packer.pack(iter([memoryview(content)]))
-            assert b"".join(unpacker.pieces(memoryview(b"".join(parts)), len(content))) == content
+            part = b"".join(packer.pack(iter([memoryview(content)])))
+            sizes.append(len(part))
+            assert b"".join(unpacker.pieces(memoryview(part), len(content))) == content
+    assert max(sizes[::2]) < min(sizes[1::2])
     assert used == [4, 1, 4, 1, 4, 1]
 
 
