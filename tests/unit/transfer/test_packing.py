@@ -319,6 +319,8 @@ def test_a_rate_is_told_while_enough_is_under_way_and_only_when_it_is_another_on
     assert next(lines) == b"5000000\n", "not held back until there is room for more orders"
     assert feed.may_pack
     feed.tell(7e6)
+    feed.came(5 * CHUNK)
+    assert next(lines).startswith(b"["), "not news enough"
     feed.tell(PACK_BELOW + 1)
     assert next(lines) == b"0\n"
     assert feed.may_pack, "an answer that is on its way may still be packed"
