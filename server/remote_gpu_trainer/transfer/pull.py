@@ -92,9 +92,11 @@ async def pull(
     places = prefixes(wanted)
     line, senders = Line(host_factory, clock), Standby(far_sender())
 
-    async def ask(host: RemoteHost, earlier: Roster | None = None, cue: Cue | None = None) -> Roster:
+    async def ask(
+        host: RemoteHost, earlier: Roster | None = None, cue: Cue | None = None, much: Cue | None = None
+    ) -> Roster:
         return await read_roster(
-            host, wanted, script=manifest_script, hash_files=False, limits=limits, earlier=earlier, cue=cue
+            host, wanted, script=manifest_script, hash_files=False, limits=limits, earlier=earlier, cue=cue, much=much
         )
 
     async def look_again(host: RemoteHost, cue: Cue | None = None) -> Seen:
@@ -105,7 +107,15 @@ async def pull(
 
     async def ask_first(host: RemoteHost) -> Roster:
         if getattr(host, "round_trip_s", 0.0) < FAR_S:
-            return await ask(host)
+            much = Cue()
+
+            async def listed() -> Roster:
+                try:
+                    return await ask(host, much=much)
+                finally:
+                    much.withhold()
+
+            return (await both(listed, partial(_ready_for_much, senders, host, much)))[0]
         return (
             await both(
                 lambda: ask(host), lambda: both(partial(_ready, senders, host), partial(_one_more, line, senders))
@@ -195,6 +205,14 @@ async def _ready(senders: Standby, host: RemoteHost) -> None:
     """Start what will send, while the machine still lists."""
     with anyio.move_on_after(SECOND_S), contextlib.suppress(*BROKEN):
         await senders.start(host)
+
+
+async def _ready_for_much(senders: Standby, host: RemoteHost, much: Cue) -> None:
+    """Start what will send much, over a connection of its own, while the machine still lists that much."""
+    await much.wait()
+    if much.given:
+        with anyio.move_on_after(SECOND_S), contextlib.suppress(*BROKEN):
+            await senders.start(host, bulk=True)
 
 
 async def _one_more(line: Line, senders: Standby) -> None:
