@@ -97,8 +97,9 @@ class Landing:
         os.fsync(self._parent(path, make=False)[0])
 
     def sync_all(self) -> bool:
-        """Flush the destination's whole file system; False where that says less than a sync of each file."""
-        return self._one_sync and wholesync.sync(self._top)
+        """Flush the destination's whole file system. False where that says less than a sync of each file: these follow
+        then, and have little left to do."""
+        return wholesync.sync(self._top) and self._one_sync
 
     def look(self, path: str) -> os.stat_result | None:
         """A plain file of that name, or None for anything else."""

@@ -24,8 +24,8 @@ def is_enough(fd: int) -> bool:
 
 
 def sync(fd: int) -> bool:
-    """Sync the file system; False where it failed, or something on it could not be written since the last time."""
-    return bool(_libc().syncfs(fd) == 0)
+    """Sync the file system; False where that is not possible, or something could not be written since the last time."""
+    return sys.platform == "linux" and bool(_libc().syncfs(fd) == 0)
 
 
 def _release() -> tuple[int, ...]:
