@@ -23,7 +23,8 @@ from tests.unit.emulator.renter import Renter
 Json = dict[str, Any]
 SPEED = 200.0
 """Market seconds per second: an image is pulled in a moment, and jobs run in real time."""
-QUIET = {"lively-market": False}
+QUIET = ("lively-market",)
+"""Off from the first moment: at this speed a stranger may rent the best offer while a busy computer still starts."""
 TINY_JOB = """import json, os
 os.makedirs("/workspace/out", exist_ok=True)
 with open("/workspace/out/result.json", "w") as file:
@@ -143,8 +144,7 @@ async def on_stage(
 ) -> AsyncGenerator[Stage]:
     """Set the stage in a folder; with ``market``, on one that stands already."""
     if market is None:
-        with Emulator(folder / "market", speed=speed) as ready, Renter(ready) as renter:
-            renter.do("/quirks", **QUIET)
+        with Emulator(folder / "market", speed=speed, without=QUIET) as ready, Renter(ready) as renter:
             async with on_stage(folder, person=person, policy=policy, env=env, market=renter) as stage:
                 yield stage
         return

@@ -16,10 +16,12 @@ from remote_gpu_trainer.services.caps import Caps
 from remote_gpu_trainer.services.container import Services
 from remote_gpu_trainer.services.ending import Ending
 from remote_gpu_trainer.services.guard import Guard
+from remote_gpu_trainer.services.homeward import Homeward
 from remote_gpu_trainer.services.hosts import HostAccess
 from remote_gpu_trainer.services.jobs import JobService
 from remote_gpu_trainer.services.layout import layout_of
 from remote_gpu_trainer.services.ledger import Ledger
+from remote_gpu_trainer.services.night import NightWatch
 from remote_gpu_trainer.services.offers import OfferService
 from remote_gpu_trainer.services.planning import Planner
 from remote_gpu_trainer.services.pull import ProofService, PullService
@@ -40,6 +42,8 @@ from remote_gpu_trainer.vastai.client import VastClient
 from remote_gpu_trainer.verify.fresh import FreshCopies
 
 JOURNAL_FILE = "journal.sqlite"
+NIGHT_LOCK = "night.lock"
+HOMEWARD_LOCK = "homeward.lock"
 
 
 def journal_file(home: Path) -> Path:
@@ -93,6 +97,7 @@ def compose(settings: Settings, *, clock: Clock | None = None) -> Services:
         ledger=ledger,
         caps=caps,
         asking=RentAsking(journal=journal, approvals=approvals, policy=policy, clock=clock),
+        approvals=approvals,
         connector=connector,
         policy=policy,
         platform=platform,
@@ -102,6 +107,31 @@ def compose(settings: Settings, *, clock: Clock | None = None) -> Services:
 
     fresh = FreshCopies()
     standing = StandingService(journal=journal, approvals=approvals, ledger=ledger, policy=policy, clock=clock)
+    pull = PullService(
+        journal=journal,
+        hosts=hosts,
+        buckets=buckets,
+        guard=guard,
+        ledger=ledger,
+        policy=policy,
+        results=settings.results,
+        clock=clock,
+        fresh=fresh,
+    )
+    proof = ProofService(journal=journal, clock=clock, fresh=fresh, policy=policy)
+    looker = Looker(journal=journal, hosts=hosts, buckets=buckets, ledger=ledger, policy=policy, clock=clock)
+    planner = Planner(market=market, journal=journal, ledger=ledger, policy=policy, clock=clock)
+    teardown = TeardownService(
+        journal=journal,
+        approvals=approvals,
+        looker=looker,
+        planner=planner,
+        ending=Ending(market=market, journal=journal, watch=watch, ledger=ledger, home=home, clock=clock),
+        standing=standing,
+        states=states,
+        policy=policy,
+        clock=clock,
+    )
 
     async def aclose() -> None:
         await market.aclose()
@@ -136,30 +166,20 @@ def compose(settings: Settings, *, clock: Clock | None = None) -> Services:
         stopping=StoppingService(
             journal=journal, watch=watch, views=views, states=states, guard=guard, platform=platform, clock=clock
         ),
-        pull=PullService(
-            journal=journal,
-            hosts=hosts,
-            buckets=buckets,
-            guard=guard,
-            ledger=ledger,
-            policy=policy,
-            results=settings.results,
-            clock=clock,
-            fresh=fresh,
-        ),
-        proof=ProofService(journal=journal, clock=clock, fresh=fresh, policy=policy),
-        teardown=TeardownService(
-            journal=journal,
-            approvals=approvals,
-            looker=Looker(journal=journal, hosts=hosts, buckets=buckets, ledger=ledger, policy=policy, clock=clock),
-            planner=Planner(market=market, journal=journal, ledger=ledger, policy=policy, clock=clock),
-            ending=Ending(market=market, journal=journal, watch=watch, ledger=ledger, home=home, clock=clock),
-            standing=standing,
-            states=states,
-            policy=policy,
-            clock=clock,
-        ),
+        pull=pull,
+        proof=proof,
+        teardown=teardown,
         standing=standing,
+        homeward=Homeward(journal=journal, views=views, pull=pull, proof=proof, clock=clock, lock=home / HOMEWARD_LOCK),
+        night=NightWatch(
+            journal=journal,
+            standing=standing,
+            teardown=teardown,
+            looker=looker,
+            planner=planner,
+            clock=clock,
+            lock=home / NIGHT_LOCK,
+        ),
         spend=SpendService(
             market=market,
             journal=journal,

@@ -35,7 +35,7 @@ EVALS = Path(__file__).with_name("evals.json")
 SPEED, CALL_S = 200.0, 60.0
 LOOKS_S, BRIEFLY_S = 3.0, 0.05
 IMAGE = "python:3.11-slim"
-QUIET: Json = {"lively-market": False}
+QUIET = ("lively-market",)
 POLICY = "max_instances = 60\nmax_usd_per_hour = 9.0\nmax_usd_per_run = 500.0\nmax_usd_per_day = 5000.0\n"
 PROGRAM = """import json, os
 os.makedirs("/workspace/out", exist_ok=True)
@@ -277,11 +277,10 @@ async def server(folder: Path, ready: Ready) -> AsyncGenerator[World]:
 async def run_all(tasks: list[Json], folder: Path) -> list[Json]:
     """Play every task; one row each with ``id``, ``passed``, ``seconds`` and what was wrong."""
     rows: list[Json] = []
-    with Emulator(folder / "market", speed=SPEED) as ready:
+    with Emulator(folder / "market", speed=SPEED, without=QUIET) as ready:
         for task in tasks:
             began, wrong = time.monotonic(), None
             async with server(folder / f"task-{task['id']}", ready) as world:
-                world.control("/quirks", **QUIET)
                 try:
                     await play(task, world)
                 except Wrong as told:

@@ -17,11 +17,11 @@ from remote_gpu_trainer.approval.passkey import Passkey
 from remote_gpu_trainer.approval.passkeygrant import grant_by_passkey
 from remote_gpu_trainer.approval.refusal import subject_of
 from remote_gpu_trainer.approval.rows import (
-    consent_of,
     end,
     find,
     lease_of,
     log,
+    mark_spent,
     request_of,
     undecided,
 )
@@ -237,9 +237,8 @@ class SqliteApprovalBook(Closing):
                 desk, approval, token, plan_digest=plan_digest, key=self._key, use=to_destroy(desk.db, lease)
             )
             if not isinstance(verdict, TokenRejected):
-                self._mark_spent(desk, verdict)
-                intent = insert_intent(desk.db, desk.now, lease, "destroy", request, approval=approval)
-                return consent_of(verdict), intent
+                consent = mark_spent(desk.db, desk.now, desk.row(approval), {})
+                return consent, insert_intent(desk.db, desk.now, lease, "destroy", request, approval=approval)
         raise verdict
 
     def spend_rent(
@@ -260,14 +259,21 @@ class SqliteApprovalBook(Closing):
         with self._desk() as desk:
             verdict = judge(desk, approval, token, plan_digest=plan_digest, key=self._key, use=to_rent(lease))
             if not isinstance(verdict, TokenRejected):
-                self._mark_spent(desk, verdict)
+                consent = mark_spent(desk.db, desk.now, desk.row(approval), {})
                 account = verdict.plan.account_id
-                intent = insert_lease(desk.db, desk.now, lease, account, request, approval=approval)
-                return consent_of(verdict), intent
+                return consent, insert_lease(desk.db, desk.now, lease, account, request, approval=approval)
         raise verdict
 
-    def approve_by_standing(self, approval: ApprovalId, standing: ApprovalId) -> str:
-        """Mint the token of a teardown by a consent that was given beforehand, which is used up by it.
+    def spend_by_standing(
+        self,
+        approval: ApprovalId,
+        standing: ApprovalId,
+        *,
+        plan_digest: str,
+        lease: LeaseId,
+        request: Mapping[str, JsonValue],
+    ) -> tuple[Consent, Intent]:
+        """Approve a teardown by a consent that was given beforehand, use both up and open the intent: one transaction.
 
         Whether its conditions hold is for the caller to judge; this sees that it is genuine, unused, in time and for
         this very instance.
@@ -275,10 +281,15 @@ class SqliteApprovalBook(Closing):
         Raises:
             TokenRejected, ConsentError: it is not; nothing was used up.
             InvalidRequest: there is no such request.
+            UnknownRun: the journal does not hold the lease; nothing was used up.
         """
         with self._desk() as desk:
-            granted = spend_standing(desk, standing, approval, key=self._key)
-        return _minted(granted)
+            spent = spend_standing(
+                desk, standing, approval, plan_digest=plan_digest, lease=lease, request=request, key=self._key
+            )
+        if isinstance(spent, ConsentError):
+            raise spent
+        return spent
 
     def witness(self, approval: ApprovalId) -> Consent:
         """End the request of an instance that is gone because the person destroyed it in the platform's console.
@@ -298,15 +309,6 @@ class SqliteApprovalBook(Closing):
         with self._desk() as desk:
             rows = [row for row in undecided(desk.db) if row["action"] == "preapprove" and row["lease"] == lease]
             return [request_of(row) for row in rows if row["state"] == ApprovalState.APPROVED]
-
-    def _mark_spent(self, desk: Desk, request: ApprovalRequest) -> None:
-        desk.db.execute(
-            "UPDATE approvals SET state = ?, token_hash = NULL, token_salt = NULL WHERE id = ?",
-            (ApprovalState.SPENT, request.id),
-        )
-        how = consent_of(request)
-        facts: dict[str, JsonValue] = {"channel": how.channel.value, "assurance": how.assurance.value}
-        log(desk.db, desk.now, desk.row(request.id), "spent", facts)
 
     def close(self) -> None:
         """Close the file. Safe to repeat."""

@@ -250,7 +250,8 @@ def _beforehand(plan: StandingPlan) -> list[str]:
         "## Once, and only if all of this holds then",
         "\n".join(f"- {one}" for one in conditions_of(plan)),
         f"The server checks it against its journal, the copy on this disk and the machine. It holds for {plan.hours:g} "
-        "hours after this question, for one use. A condition that does not hold means that you are asked.",
+        "hours after this question, for one use. Once all holds, the agent's server or `rgt watch` destroys the run "
+        "by itself, without a word from you; a condition that does not hold keeps the machine.",
         "## What it costs",
         "\n".join(
             [

@@ -68,7 +68,7 @@ def judge(
     problem = (
         _state_problem(desk, request)
         or _token_problem(desk, row, request, token, key)
-        or _plan_problem(request, plan_digest)
+        or plan_problem(request, plan_digest)
         or (None if use is None else use.binds(request))
     )
     if problem is None:
@@ -119,7 +119,8 @@ def _wrong(desk: Desk, row: sqlite3.Row, refusal: Refusal, seen: str) -> Problem
     return refusal, f"{seen} (wrong token {attempts} of {MAX_ATTEMPTS})"
 
 
-def _plan_problem(request: ApprovalRequest, plan_digest: str) -> Problem | None:
+def plan_problem(request: ApprovalRequest, plan_digest: str) -> Problem | None:
+    """Whether the plan that a consent is used for is another than the one that was asked about."""
     if same(request.plan_digest.encode(), plan_digest.encode()):
         return None
     return (

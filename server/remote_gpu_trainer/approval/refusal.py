@@ -3,9 +3,10 @@
 from enum import StrEnum
 from typing import Literal
 
+from remote_gpu_trainer.domain.approvals import ApprovalRequest
 from remote_gpu_trainer.domain.ids import ApprovalId
 from remote_gpu_trainer.domain.plans import Plan, RentPlan, StandingPlan, TeardownPlan
-from remote_gpu_trainer.errors import TokenRejected
+from remote_gpu_trainer.errors import ConsentRequired, TokenRejected
 
 MAX_ATTEMPTS = 5
 """Wrong tokens that one request takes before it locks. Typing errors, which the checksum shows, do not count."""
@@ -41,6 +42,9 @@ class Refusal(StrEnum):
     CLOCK_MOVED_BACK = "clock-moved-back"
 
 
+NOT_USED = "the consent could not be used at once"
+"""Why a yes in the client ends that did not lead to its one use."""
+
 _ASK_AGAIN = "ask for a new approval: call the tool again without a token"
 _NEXT_STEP = {
     Refusal.UNKNOWN: "call the tool without a token to get an approval id",
@@ -70,6 +74,26 @@ def effect_of(action: Action | None) -> str:
             return "Nothing was agreed to beforehand, and nothing was destroyed."
         case None:
             return "Nothing was destroyed and nothing was rented."
+
+
+def after_opening(request: ApprovalRequest, tool: str) -> str:
+    """The step for a model whose person has just been sent to the page."""
+    return (
+        "the person has opened the page, which is no answer yet: on a yes it shows them a token to hand you; then call "
+        f"{tool} with approval_id={request.id} and that token. Or "
+    )
+
+
+def agreed_already(request: ApprovalRequest, tool: str) -> ConsentRequired:
+    """The refusal of a call without the token of a plan that the person agreed to, and where that token is."""
+    return ConsentRequired(
+        "the person has agreed to this plan already, and holds the token that it gave them",
+        next_step=f"ask them for it, and call {tool} with approval_id={request.id} and that token, until "
+        f"{request.expires_at:%H:%M:%S} UTC; a token that was lost cannot be shown again: after that time {tool} "
+        "makes a new plan",
+        effect=effect_of(request.plan.action),
+        details={"approval_id": request.id},
+    )
 
 
 def subject_of(plan: Plan) -> str:

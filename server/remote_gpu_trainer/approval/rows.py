@@ -108,3 +108,20 @@ def end(db: sqlite3.Connection, at: datetime, row: sqlite3.Row, state: ApprovalS
         (state, reason, stamp(at), row["id"]),
     )
     log(db, at, row, state.value, {"reason": reason})
+
+
+def mark_spent(
+    db: sqlite3.Connection, at: datetime, row: sqlite3.Row, facts: Mapping[str, JsonValue], *, told: str = "spent"
+) -> Consent:
+    """Use an approved request up. The token's hash is gone with it.
+
+    Raises:
+        JournalError: the request was not approved.
+    """
+    how = consent_of(request_of(row))
+    db.execute(
+        "UPDATE approvals SET state = ?, token_hash = NULL, token_salt = NULL WHERE id = ?",
+        (ApprovalState.SPENT, row["id"]),
+    )
+    log(db, at, row, told, {"channel": how.channel.value, "assurance": how.assurance.value, **facts})
+    return how

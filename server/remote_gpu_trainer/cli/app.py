@@ -4,7 +4,7 @@ from importlib.metadata import version
 
 import typer
 
-from remote_gpu_trainer.cli import approvals, checks, keys, money, preapprove, programs, secrets, skill
+from remote_gpu_trainer.cli import approvals, checks, keys, money, preapprove, programs, secrets, skill, watching
 
 app = typer.Typer(
     name="rgt",
@@ -21,6 +21,7 @@ app.command("approve")(approvals.approve)
 app.command("decline")(approvals.decline)
 app.command("preapprove")(preapprove.preapprove)
 app.command("status")(money.status)
+app.command("watch")(watching.watch)
 app.command("spend")(money.spend)
 app.command("reconcile")(money.reconcile)
 app.command("doctor")(checks.doctor)

@@ -219,7 +219,8 @@ def _kept(request: "ApprovalRequest | None") -> "Use | None":
     def use(request: "ApprovalRequest", token: str, target: TextIO) -> None:
         target.write(
             f"\nAgreed beforehand, as {request.id}, until {request.expires_at:%Y-%m-%d %H:%M:%S} UTC, for one use. "
-            f"It is no timer: it is used when the agent calls destroy and the conditions hold. "
+            "Used once the conditions hold: by the agent's server while it runs, by `rgt watch` on a computer that "
+            "stays awake, or by the agent's destroy. "
             f"Take it back with: rgt decline {request.id}\n"
         )
 

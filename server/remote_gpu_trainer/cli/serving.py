@@ -34,6 +34,7 @@ def run(services: Services, *, http_port: int | None) -> None:
         try:
             async with anyio.create_task_group() as group:
                 group.start_soon(_settle, services)
+                group.start_soon(_nights, services)
                 if http_port is None:
                     await server.run_stdio_async()
                 else:
@@ -65,3 +66,18 @@ async def _settle(services: Services) -> None:
         return
     if report.adopted:
         sys.stderr.write(f"adopted from an interrupted rental: {', '.join(report.adopted)}\n")
+
+
+async def _nights(services: Services) -> None:
+    """Use what a person agreed to beforehand, as long as this server runs."""
+    try:
+        await services.night.keep(_tell)
+    except Exception as error:  # a watch that fails must not take the tools along
+        sys.stderr.write(
+            f"what was agreed beforehand is not used any more by this server ({type(error).__name__}: {error}); "
+            "`rgt watch` does, or the agent's destroy\n"
+        )
+
+
+def _tell(line: object) -> None:
+    sys.stderr.write(f"{line}\n")

@@ -73,6 +73,7 @@ def emulator(folder: Path, *, seed: int, speed: float) -> Generator[Ready]:
     """
     folder.mkdir(parents=True, exist_ok=True)
     words = ["--port", "0", "--state", str(folder), "--seed", str(seed), "--speed", str(speed), "--json"]
+    words += ["--without", "lively-market"]  # a stranger who takes the offer would end what is to be shown
     with (folder / "emulator.log").open("wb") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "remote_gpu_trainer.emulator", *words], stdout=subprocess.PIPE, stderr=log

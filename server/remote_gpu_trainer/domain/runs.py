@@ -74,6 +74,10 @@ HELD_PHASES = _ANY_HELD
 """Phases in which an instance exists, as far as we know, and bills at least its disk."""
 
 
+JOB_SET = "job.set"
+"""Event: the run has a new job, which ``LeaseRecord.job`` names from then on."""
+
+
 class JobSpec(Value):
     """What to run on the machine so that it outlives SSH, tmux and restarts."""
 

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from remote_gpu_trainer.emulator.book import LEAST_OFFERS
+from remote_gpu_trainer.emulator.quirks import NAMES
 from remote_gpu_trainer.emulator.service import Ready, run
 from remote_gpu_trainer.emulator.world import Setup
 
@@ -40,6 +41,14 @@ def parser() -> argparse.ArgumentParser:
         choices=("shared", "own"),
         default="shared",
         help="boxes share this computer's network, or each has its own: ports as on the platform, and no way out",
+    )
+    arguments.add_argument(
+        "--without",
+        action="append",
+        default=[],
+        choices=sorted(NAMES),
+        metavar="QUIRK",
+        help="a quirk that is off from the start, such as lively-market; may be given more than once",
     )
     arguments.add_argument(
         "--json", action="store_true", help="say when ready in one line of JSON, then nothing more on stdout"
@@ -81,6 +90,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         options.isolation,
         options.network,
         options.offers,
+        tuple(options.without),
     )
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     _allow_many_boxes()

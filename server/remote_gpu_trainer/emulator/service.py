@@ -123,7 +123,7 @@ class Emulator:
     """An emulator in a thread, for tests and programs: ``with Emulator(folder) as ready: ...``.
 
     ``speed`` 0 lets time stand still but for the control surface; ``ssh`` is ``paramiko``, ``openssh`` or ``none``;
-    ``network`` is ``shared`` or ``own``.
+    ``network`` is ``shared`` or ``own``; ``without`` names the quirks that are off from the first moment.
     """
 
     def __init__(
@@ -136,8 +136,9 @@ class Emulator:
         isolation: str = "auto",
         network: str = "shared",
         offers: int = LEAST_OFFERS,
+        without: tuple[str, ...] = (),
     ) -> None:
-        self._setup = Setup(folder, seed, speed, time(), ssh, isolation, network, offers)
+        self._setup = Setup(folder, seed, speed, time(), ssh, isolation, network, offers, without)
         self._thread = threading.Thread(target=self._serve, name="vast-emulator", daemon=True)
         self._started = threading.Event()
         self._ready: Ready | None = None

@@ -38,6 +38,8 @@ class Setup:
     isolation: str = "auto"
     network: str = "shared"
     offers: int = LEAST_OFFERS
+    without: tuple[str, ...] = ()
+    """Quirks that are off before anything happens: see ``quirks.ALL``."""
 
 
 @dataclass
@@ -73,6 +75,8 @@ class World:
         self.outages = Outages(self.book, self.seed)
         self.meter = Meter()
         self.quirks = Quirks(meta.get("quirks"))
+        for name in setup.without:
+            self.quirks.switch(name, False)
         self.faults = Faults()
         self.limits = Limits()
         self.fleet = Fleet(make_box)

@@ -21,6 +21,7 @@ from remote_gpu_trainer.database.text import dump, load, load_object, moment, st
 from remote_gpu_trainer.domain.artifacts import CopyReceipt, VerificationReport
 from remote_gpu_trainer.domain.ids import CopyId, InstanceId, LeaseId
 from remote_gpu_trainer.domain.runs import (
+    JOB_SET,
     TRANSITIONS,
     Event,
     Intent,
@@ -174,7 +175,7 @@ class SqliteJournal(Closing):
             _need(db, lease)
             now = self._clock.now()
             db.execute("UPDATE leases SET job = ?, updated_at = ? WHERE id = ?", (dump(job), stamp(now), lease))
-            append_event(db, now, lease, "job.set", {"job": job.job_id, "argv": list(job.argv), "cwd": job.cwd})
+            append_event(db, now, lease, JOB_SET, {"job": job.job_id, "argv": list(job.argv), "cwd": job.cwd})
 
     def lease(self, lease: LeaseId) -> LeaseRecord | None:
         """One lease."""

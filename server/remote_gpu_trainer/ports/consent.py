@@ -59,8 +59,17 @@ class ApprovalBook(Protocol):
         """
         ...
 
-    def approve_by_standing(self, approval: ApprovalId, standing: ApprovalId) -> str:
-        """Mint a teardown's token by a consent given beforehand, which is used up. The caller judged its conditions.
+    def spend_by_standing(
+        self,
+        approval: ApprovalId,
+        standing: ApprovalId,
+        *,
+        plan_digest: str,
+        lease: LeaseId,
+        request: Mapping[str, JsonValue],
+    ) -> tuple[Consent, Intent]:
+        """Use a consent given beforehand up on one teardown, whose conditions the caller judged and whose machine it
+        looked at just now: approves it, marks both spent and opens the destroy intent in one durable transaction.
 
         Raises:
             TokenRejected, ConsentError: it is not genuine, used, late, or for another instance; nothing was used up.

@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from remote_gpu_trainer.ports import ApprovalBook, Journal, Marketplace, PageDoor
 from remote_gpu_trainer.secretstore import SecretStore
 from remote_gpu_trainer.services.guard import Guard
+from remote_gpu_trainer.services.homeward import Homeward
 from remote_gpu_trainer.services.jobs import JobService
 from remote_gpu_trainer.services.layout import Layout
+from remote_gpu_trainer.services.night import NightWatch
 from remote_gpu_trainer.services.offers import OfferService
 from remote_gpu_trainer.services.pull import ProofService, PullService
 from remote_gpu_trainer.services.reconcile import Reconciler
@@ -41,6 +43,8 @@ class Services:
     proof: ProofService
     teardown: TeardownService
     standing: StandingService
+    homeward: Homeward
+    night: NightWatch
     spend: SpendService
     reconcile: Reconciler
     aclose: Callable[[], Awaitable[None]]

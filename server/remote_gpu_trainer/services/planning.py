@@ -5,11 +5,13 @@ from importlib.metadata import version
 
 from remote_gpu_trainer.domain.artifacts import (
     FOREIGN_CLASSES,
+    CopyReceipt,
     FileProof,
     Fingerprint,
     Route,
     SkippedEntry,
     VerificationLevel,
+    VerificationReport,
     digest_of,
 )
 from remote_gpu_trainer.domain.instances import Instance, InstancePhase, Volume
@@ -90,15 +92,14 @@ class Planner:
         if account is None:
             raise WrongPhase("the account was never pinned", effect=NOT_DESTROYED)
         receipt = now.receipt
-        lost: tuple[SkippedEntry, ...] = () if receipt is None else (*receipt.skipped, *receipt.not_copied)
         running = now.machine is MachineState.RUNNING
         return TeardownPlan(
             account_id=account,
             instance=now.instance.identity,
             lease=record.lease.id,
             name=record.lease.id,
-            evidence=evidence_of(now),
-            losses=tuple(Loss(path=one.path, size=one.size, reason=one.reason) for one in lost),
+            evidence=evidence_of(receipt, now.report),
+            losses=losses_of(receipt),
             losses_complete=receipt is not None and now.machine is not MachineState.UNREADABLE,
             running_writers=before.writers,
             machine_state=now.machine,
@@ -123,7 +124,7 @@ def differences(sight: Sight, plan: TeardownPlan) -> list[str]:
     if sight.instance.identity != plan.instance:
         found.append("the instance is another than the approved one (id, label, machine or contract start)")
     found.extend(f"local copy: {change}" for change in sight.local_changes[:5])
-    if evidence_of(sight) != plan.evidence:
+    if evidence_of(sight.receipt, sight.report) != plan.evidence:
         found.append("the evidence is another copy or verification than the approved one")
     if sight.machine is not plan.machine_state:
         found.append(f"the machine was {plan.machine_state.value} and is {sight.machine.value}")
@@ -140,9 +141,14 @@ def differences(sight: Sight, plan: TeardownPlan) -> list[str]:
     return found
 
 
-def evidence_of(sight: Sight) -> tuple[Evidence, ...]:
+def losses_of(receipt: CopyReceipt | None) -> tuple[Loss, ...]:
+    """What that copy saw and left on the machine."""
+    lost: tuple[SkippedEntry, ...] = () if receipt is None else (*receipt.skipped, *receipt.not_copied)
+    return tuple(Loss(path=one.path, size=one.size, reason=one.reason) for one in lost)
+
+
+def evidence_of(receipt: CopyReceipt | None, report: VerificationReport | None) -> tuple[Evidence, ...]:
     """The newest copy with its verification; nothing when it was never verified."""
-    receipt, report = sight.receipt, sight.report
     if receipt is None or report is None:
         return ()
     return (

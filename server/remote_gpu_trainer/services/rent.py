@@ -6,15 +6,24 @@ from secrets import choice
 import anyio.to_thread
 
 from remote_gpu_trainer import bundled
-from remote_gpu_trainer.domain.approvals import ApprovalRequest
-from remote_gpu_trainer.domain.ids import LEASE_ALPHABET, NAME_PATTERN, InstanceId, LeaseId, OfferId, label_of
+from remote_gpu_trainer.approval.refusal import NOT_USED
+from remote_gpu_trainer.domain.approvals import ApprovalRequest, AssuranceLevel, Channel
+from remote_gpu_trainer.domain.ids import (
+    LEASE_ALPHABET,
+    NAME_PATTERN,
+    ApprovalId,
+    InstanceId,
+    LeaseId,
+    OfferId,
+    label_of,
+)
 from remote_gpu_trainer.domain.instances import Account, InstanceOrder, Volume, VolumeMount
 from remote_gpu_trainer.domain.offers import Offer, OfferQuery, disk_usd_per_hour, job_cost
 from remote_gpu_trainer.domain.policy import Policy
 from remote_gpu_trainer.domain.runs import Intent, IntentState, Lease, LeaseRecord, RunPhase
 from remote_gpu_trainer.domain.units import GIB, Usd, UsdPerHour
 from remote_gpu_trainer.errors import AnswerLost, InvalidRequest, OfferGone, RequestRejected, RgtError
-from remote_gpu_trainer.ports import Clock, HostConnector, Journal, Marketplace
+from remote_gpu_trainer.ports import ApprovalBook, Clock, HostConnector, Journal, Marketplace
 from remote_gpu_trainer.rules.base import Finding, Stage
 from remote_gpu_trainer.rules.facts import RentFacts
 from remote_gpu_trainer.rules.platform import Platform
@@ -47,6 +56,7 @@ class RentService:
         ledger: Ledger,
         caps: Caps,
         asking: RentAsking,
+        approvals: ApprovalBook,
         connector: HostConnector,
         policy: Policy,
         platform: Platform,
@@ -61,6 +71,7 @@ class RentService:
         self._ledger = ledger
         self._caps = caps
         self._asking = asking
+        self._approvals = approvals
         self._connector = connector
         self._policy = policy
         self._platform = platform
@@ -76,6 +87,21 @@ class RentService:
         await anyio.to_thread.run_sync(self._environment, request)
         priced = await self._priced(request)
         return self._asking.request(request, priced) if priced.over else None
+
+    async def agreed(self, request: RentRequest, approval: ApprovalId, channel: Channel) -> LeaseRecord:
+        """Rent for a person who has just agreed through the client. Only the elicitation resolver calls this.
+
+        Nobody is handed the token: a yes that cannot be used at once ends, and the next call asks anew.
+
+        Raises:
+            As ``rent``.
+        """
+        token = self._approvals.approve(approval, channel=channel, assurance=AssuranceLevel.PERSON)
+        try:
+            return await self.rent(request, HandedOver(approval, token))
+        finally:
+            # Also when the call is cancelled. One that was spent stays as it is.
+            self._approvals.void(approval, NOT_USED)
 
     async def rent(self, request: RentRequest, consent: HandedOver | None = None) -> LeaseRecord:
         """Rent, or say why not.

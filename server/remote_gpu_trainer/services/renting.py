@@ -9,6 +9,7 @@ from importlib.metadata import version
 from pydantic import Field, JsonValue
 
 from remote_gpu_trainer.approval.dossier import render
+from remote_gpu_trainer.approval.refusal import after_opening, agreed_already
 from remote_gpu_trainer.domain.approvals import ApprovalRequest, ApprovalState
 from remote_gpu_trainer.domain.ids import ApprovalId, LeaseId
 from remote_gpu_trainer.domain.instances import Account, Volume
@@ -163,12 +164,20 @@ class RentAsking:
         )
 
 
-def required(request: ApprovalRequest) -> ConsentRequired:
-    """The refusal that shows the plan and says what the person does."""
+def required(request: ApprovalRequest, *, opened: bool = False) -> ConsentRequired:
+    """The refusal that shows the plan and says what the person does, or that they have agreed to it already.
+
+    Args:
+        request: The plan and where it stands.
+        opened: The person has just been sent to the page.
+    """
+    if request.state is ApprovalState.APPROVED:
+        return agreed_already(request, "create_instance")
     return ConsentRequired(
         f"it is dearer than the policy allows unasked, so a person decides. Show them this plan as it is:\n\n"
         f"{render(request.plan)}",
         next_step=(
+            f"{after_opening(request, 'create_instance') if opened else ''}"
             f"the person runs `rgt approve {request.id}` in a terminal of their own and hands you the token; then call "
             f"create_instance with the same arguments, approval_id={request.id} and that token, before "
             f"{request.expires_at:%H:%M:%S} UTC; or take a cheaper offer"

@@ -2,14 +2,17 @@
 
 from datetime import datetime, timedelta
 
+from pydantic import JsonValue
+
+from remote_gpu_trainer.approval.refusal import NOT_USED
 from remote_gpu_trainer.approval.rows import consent_of
-from remote_gpu_trainer.domain.approvals import ApprovalRequest, ApprovalState, AssuranceLevel, Channel
+from remote_gpu_trainer.domain.approvals import ApprovalRequest, ApprovalState, AssuranceLevel, Channel, Consent
 from remote_gpu_trainer.domain.artifacts import VerificationLevel
 from remote_gpu_trainer.domain.ids import ApprovalId
 from remote_gpu_trainer.domain.plans import MachineState, TeardownPlan
 from remote_gpu_trainer.domain.policy import Policy
 from remote_gpu_trainer.domain.runs import Intent, IntentState, LeaseRecord, RunPhase
-from remote_gpu_trainer.errors import InvalidRequest, PlanChanged, RgtError, TokenRejected, WrongPhase
+from remote_gpu_trainer.errors import InvalidRequest, PlanChanged, TokenRejected, WrongPhase
 from remote_gpu_trainer.ports import ApprovalBook, Clock, Journal
 from remote_gpu_trainer.services.ending import ENOUGH, Ending
 from remote_gpu_trainer.services.intents import CONSENT_UNTIL, consent_until
@@ -68,6 +71,10 @@ class TeardownService:
         """
         return self.level(find_run(self._journal, _teardown(request).lease))
 
+    def acts_beforehand(self, record: LeaseRecord) -> bool:
+        """Whether a consent was given beforehand that the policy, as it is now, lets count for this run."""
+        return any(self._reaches(one, record) for one in self._approvals.standing(record.lease.id))
+
     async def advance(self, target: str | int) -> ApprovalRequest | TeardownOutcome:
         """Go as far as is allowed without asking: the open request for a person, or the end where consent was given.
 
@@ -87,8 +94,7 @@ class TeardownService:
         standing = self._standing.fitting(_teardown(request))
         if request.state is not ApprovalState.OPEN or standing is None or not self._reaches(standing, record):
             return request
-        token = self._approvals.approve_by_standing(request.id, standing.id)
-        return await self.execute(target, request.id, token)
+        return await self._by_standing(record, request, standing)
 
     async def prepare(self, target: str | int) -> ApprovalRequest:
         """The plan for this run, as an open request. While nothing changes, the same request again.
@@ -153,9 +159,9 @@ class TeardownService:
         token = self._approvals.approve(approval_id, channel=channel, assurance=AssuranceLevel.PERSON)
         try:
             return await self.execute(target, approval_id, token)
-        except RgtError:
-            self._approvals.void(approval_id, "the consent could not be used at once")
-            raise
+        finally:
+            # Also when the call is cancelled. One that was spent stays as it is.
+            self._approvals.void(approval_id, NOT_USED)
 
     async def execute(self, target: str | int, approval_id: str, token: str) -> TeardownOutcome:
         """Destroy under a person's consent: last look, spend, DELETE once, two absences.
@@ -167,30 +173,15 @@ class TeardownService:
         """
         record = find_run(self._journal, target)
         request = self._accepted(record, ApprovalId(approval_id), token)
-        plan = _teardown(request)
-        sight = await self._looker.look(record)
-        changed = differences(sight, plan)
-        if changed:
-            self._approvals.void(request.id, "; ".join(changed))
-            raise PlanChanged(
-                f"since the approval: {'; '.join(changed)}",
-                next_step="copy_out and verify_local again, then destroy for a new plan",
-                effect=NOT_DESTROYED,
-            )
-        consent, intent = self._approvals.spend(
+        await self._last_look(record, request)
+        spent = self._approvals.spend(
             request.id,
             token,
             plan_digest=request.plan_digest,
             lease=record.lease.id,
-            request={
-                "instance": int(instance_of(record)),
-                "plan": request.plan_digest,
-                "approval": request.id,
-                CONSENT_UNTIL: request.expires_at.isoformat(),
-            },
+            request=_asked_of_the_platform(record, request, request.expires_at),
         )
-        self._journal.move(record.lease.id, RunPhase.DESTROYING, f"consent {request.id} is spent")
-        return await self._ending.delete(find_run(self._journal, record.lease.id), plan, consent, intent)
+        return await self._end(request, *spent)
 
     async def watch_console(self, approval_id: ApprovalId) -> TeardownOutcome | None:
         """Look, bounded, whether the person has destroyed an instance in the console; None while it is there.
@@ -202,6 +193,35 @@ class TeardownService:
         if request is None:
             raise InvalidRequest(f"there is no approval {approval_id[:60]!r}", effect=NOT_DESTROYED)
         return await self._close_witnessed(find_run(self._journal, _teardown(request).lease), request)
+
+    async def _by_standing(
+        self, record: LeaseRecord, request: ApprovalRequest, standing: ApprovalRequest
+    ) -> TeardownOutcome:
+        """Destroy under a consent given beforehand. A look that fails leaves it usable until its own time is over."""
+        await self._last_look(record, request)
+        spent = self._approvals.spend_by_standing(
+            request.id,
+            standing.id,
+            plan_digest=request.plan_digest,
+            lease=record.lease.id,
+            request=_asked_of_the_platform(record, request, min(request.expires_at, standing.expires_at)),
+        )
+        return await self._end(request, *spent)
+
+    async def _last_look(self, record: LeaseRecord, request: ApprovalRequest) -> None:
+        changed = differences(await self._looker.look(record), _teardown(request))
+        if changed:
+            self._approvals.void(request.id, "; ".join(changed))
+            raise PlanChanged(
+                f"since the approval: {'; '.join(changed)}",
+                next_step="copy_out and verify_local again, then destroy for a new plan",
+                effect=NOT_DESTROYED,
+            )
+
+    async def _end(self, request: ApprovalRequest, consent: Consent, intent: Intent) -> TeardownOutcome:
+        plan = _teardown(request)
+        self._journal.move(plan.lease, RunPhase.DESTROYING, f"consent {request.id} is spent")
+        return await self._ending.delete(find_run(self._journal, plan.lease), plan, consent, intent)
 
     async def _resume(self, record: LeaseRecord, intent: Intent) -> TeardownOutcome:
         """After a crash or a lost answer: look first; repeat only under the same unexpired consent."""
@@ -319,6 +339,15 @@ class TeardownService:
             next_step="poll_status, then destroy again",
             effect=NOT_DESTROYED,
         )
+
+
+def _asked_of_the_platform(record: LeaseRecord, request: ApprovalRequest, until: datetime) -> dict[str, JsonValue]:
+    return {
+        "instance": int(instance_of(record)),
+        "plan": request.plan_digest,
+        "approval": request.id,
+        CONSENT_UNTIL: until.isoformat(),
+    }
 
 
 def _teardown(request: ApprovalRequest) -> TeardownPlan:

@@ -7,7 +7,10 @@ from mcp.server.elicitation import (
     ElicitationResult,
 )
 from mcp.server.mcpserver import Context
+from mcp.server.mcpserver.exceptions import ToolError
 from mcp.shared.exceptions import MCPError
+from mcp.types import ElicitRequest, ElicitRequestURLParams, ElicitResult, InputRequiredResult
+from mcp_types.version import is_version_at_least
 from pydantic import BaseModel, Field
 
 from remote_gpu_trainer.approval.elicitation import judge_answer
@@ -18,6 +21,19 @@ from remote_gpu_trainer.services.container import Services
 
 CLIENT_SEEN = "client.seen"
 """Event: how the client can ask."""
+ASKS_IN_RESULTS = "2026-07-28"
+"""From this protocol version on a server sends no requests: a question is the result of the call, made again then."""
+
+
+class AddressToOpen(ToolError):
+    """The result that sends the person to the page, on its way out of a tool whose own questions are resolvers'.
+
+    The SDK lets no such tool return it. ``SealedServer.call_tool`` makes it the result of the call.
+    """
+
+    def __init__(self, result: InputRequiredResult) -> None:
+        super().__init__("the person is sent to the page first")
+        self.result = result
 
 
 class TypedName(BaseModel):
@@ -48,8 +64,10 @@ def may_ask(ctx: Context, request: ApprovalRequest, needed: AssuranceLevel) -> b
 async def opened_page(ctx: Context, services: Services, request: ApprovalRequest, needed: AssuranceLevel) -> bool:
     """Send the person to the page through their client. True when they opened it, which agrees to nothing.
 
-    The address goes to the client and not to the model. Clients of the era without requests from the server cannot be
-    sent; nor can the page answer for a key that is unsealed in a terminal.
+    The address goes to the client and not to the model. The page cannot answer for a key unsealed in a terminal.
+
+    Raises:
+        AddressToOpen: the client has to be told in the result of the call, and calls again then.
     """
     capabilities = ctx.client_capabilities
     elicitation = None if capabilities is None else capabilities.elicitation
@@ -58,14 +76,19 @@ async def opened_page(ctx: Context, services: Services, request: ApprovalRequest
         return False
     if request.state is not ApprovalState.OPEN:
         return False
+    invitation = f"Decide about {request.plan.name} on this computer's own page"
+    version, key = ctx.protocol_version, f"page-{request.id}"
+    in_results = version is not None and is_version_at_least(version, ASKS_IN_RESULTS)
+    if in_results and (said := (ctx.input_responses or {}).get(key)) is not None:
+        return isinstance(said, ElicitResult) and said.action == "accept"
     try:
         address = services.door.link(request.id)
-        said = await ctx.elicit_url(
-            f"Decide about {request.plan.name} on this computer's own page", address, request.id
-        )
+        if in_results:
+            asked = ElicitRequest(params=ElicitRequestURLParams(message=invitation, url=address))
+            raise AddressToOpen(InputRequiredResult(input_requests={key: asked}))
+        return isinstance(await ctx.elicit_url(invitation, address, request.id), AcceptedUrlElicitation)
     except (MCPError, ConfigError):
         return False
-    return isinstance(said, AcceptedUrlElicitation)
 
 
 def note_client(services: Services, ctx: Context) -> None:

@@ -18,7 +18,7 @@ from remote_gpu_trainer.domain.units import GiB, UsdPerHour
 from remote_gpu_trainer.errors import InvalidRequest
 from remote_gpu_trainer.rules.base import Stage
 from remote_gpu_trainer.services.container import Services
-from remote_gpu_trainer.services.renting import NOT_RENTED, HandedOver, RentRequest
+from remote_gpu_trainer.services.renting import NOT_RENTED, HandedOver, RentRequest, required
 from remote_gpu_trainer.tools import answers
 from remote_gpu_trainer.tools.consent import (
     NotAsked,
@@ -27,6 +27,7 @@ from remote_gpu_trainer.tools.consent import (
     both_or_neither,
     demand_agreement,
     may_ask,
+    opened_page,
     was_asked,
 )
 from remote_gpu_trainer.tools.parameters import (
@@ -143,15 +144,17 @@ def tools(services: Services) -> list[Tool]:
         )
         return Order(request, None if token is not None else await services.rent.ask(request))
 
+    def level(asked: ApprovalRequest) -> AssuranceLevel:
+        price = asked.plan.usd_per_hour if isinstance(asked.plan, RentPlan) else None
+        return services.settings.policy.level_for("rent", price)
+
     @told
     async def the_person(ctx: Context, order: Annotated[Order, Resolve(the_order)]) -> Elicit[TypedName] | NotAsked:
         asked = order.asked
-        if asked is None or not isinstance(asked.plan, RentPlan):
-            return NotAsked()
-        needed = services.settings.policy.level_for("rent", asked.plan.usd_per_hour)
-        return Elicit(question(asked), TypedName) if may_ask(ctx, asked, needed) else NotAsked()
+        return Elicit(question(asked), TypedName) if asked and may_ask(ctx, asked, level(asked)) else NotAsked()
 
     async def create_instance(
+        ctx: Context,
         name: Annotated[str, Field(description="Short name for the run, e.g. digits")],
         offer_id: int,
         image: Annotated[str, Field(description="With an explicit tag")],
@@ -177,16 +180,15 @@ def tools(services: Services) -> list[Tool]:
         approval_id: ApprovalIdGiven = None,
         token: TokenGiven = None,
     ) -> answers.Runs:
-        wanted = order.request
-        consent = None if approval_id is None or token is None else HandedOver(ApprovalId(approval_id), token)
-        asked = order.asked
+        wanted, asked = order.request, order.asked
         if asked is not None and was_asked(said):
             demand_agreement(services, asked, said)
-            consent = HandedOver(
-                asked.id,
-                services.approvals.approve(asked.id, channel=Channel.ELICITATION, assurance=AssuranceLevel.PERSON),
-            )
-        record = await services.rent.rent(wanted, consent)
+            record = await services.rent.agreed(wanted, asked.id, Channel.ELICITATION)
+        elif asked is not None:
+            raise required(asked, opened=await opened_page(ctx, services, asked, level(asked)))
+        else:
+            handed = None if approval_id is None or token is None else HandedOver(ApprovalId(approval_id), token)
+            record = await services.rent.rent(wanted, handed)
         told_of = services.guard.said(Stage.RENT, record.lease.id)
         return answers.runs(await services.watch.status(record.lease.id), told_of)
 

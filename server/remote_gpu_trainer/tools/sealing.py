@@ -17,6 +17,7 @@ from remote_gpu_trainer.errors import InvalidRequest, RgtError
 from remote_gpu_trainer.rules.redaction import redact
 from remote_gpu_trainer.services.container import Services
 from remote_gpu_trainer.tools import answers
+from remote_gpu_trainer.tools.consent import AddressToOpen
 
 
 def _purposeful(refusal: BaseException) -> RgtError | None:
@@ -49,6 +50,8 @@ class SealedServer(MCPServer):
         except UnexpectedToolError:
             raise  # its text is the SDK's own; what the log makes of the cause is sealed where the log is made
         except (ToolError, InvalidRequest) as refusal:
+            if isinstance(refusal.__cause__, AddressToOpen):
+                return refusal.__cause__.result
             told = _purposeful(refusal)
             if told is None:
                 raise ToolError(self._clean(str(refusal))) from None

@@ -10,6 +10,7 @@ from mcp.types import ToolAnnotations
 
 from remote_gpu_trainer.approval.dossier import render
 from remote_gpu_trainer.approval.elicitation import question
+from remote_gpu_trainer.approval.refusal import after_opening, agreed_already
 from remote_gpu_trainer.domain.approvals import ApprovalRequest, ApprovalState, AssuranceLevel, Channel
 from remote_gpu_trainer.domain.plans import TeardownPlan
 from remote_gpu_trainer.errors import ConsentRequired, InvalidRequest
@@ -101,22 +102,10 @@ def tools(services: Services) -> list[Tool]:
 def _required(services: Services, request: ApprovalRequest, *, opened: bool) -> ConsentRequired:
     level = services.teardown.level_of(request)
     if request.state is ApprovalState.APPROVED and level is not AssuranceLevel.CONSOLE:
-        return ConsentRequired(
-            "the person has agreed to this plan already, and holds the token that it gave them",
-            next_step=f"ask them for it, and call destroy with approval_id={request.id} and that token, until "
-            f"{request.expires_at:%H:%M:%S} UTC; a token that was lost cannot be shown again: after that time destroy "
-            "makes a new plan",
-            effect=NOT_DESTROYED,
-            details={"approval_id": request.id},
-        )
+        return agreed_already(request, "destroy")
     beforehand = services.standing.why_not(request.plan) if isinstance(request.plan, TeardownPlan) else None
     note = "" if beforehand is None else f" ({beforehand})"
-    step = _step(level, request)
-    if opened:
-        step = (
-            "the person has opened the page, which is no answer yet: on a yes it shows them a token to hand you; then "
-            f"call destroy with approval_id={request.id} and that token. Or {step}"
-        )
+    step = (after_opening(request, "destroy") if opened else "") + _step(level, request)
     return ConsentRequired(
         f"a person has to decide{note}. Show them this plan as it is:\n\n{render(request.plan)}",
         next_step=f"{step}. It expires at {request.expires_at:%H:%M:%S} UTC",

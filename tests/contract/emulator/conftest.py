@@ -17,8 +17,8 @@ def cli(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cli]:
     if not PROGRAM.exists():
         pytest.skip("the official vastai CLI is not installed beside this Python")
     folder = tmp_path_factory.mktemp("emulator")
-    with Emulator(folder, speed=SPEED, isolation="none") as ready, Renter(ready) as person:
-        person.do("/quirks", **{"lively-market": False, "reappears": False, "shared-limit": False})
+    calm = ("lively-market", "reappears", "shared-limit")
+    with Emulator(folder, speed=SPEED, isolation="none", without=calm) as ready, Renter(ready) as person:
         made = Cli(person, tmp_path_factory.mktemp("home"))
         yield made
         made.preloaded.close()

@@ -177,14 +177,13 @@ async def test_after_a_yes_the_model_is_told_that_the_person_holds_the_token(pro
 
 async def test_a_used_token_is_refused(proven: Proven) -> None:
     stage = proven.stage
-    copy = await stage.call("copy_out", target=proven.run)
-    assert (await stage.call("verify_local", copy_id=copy["copy_id"]))["passed"]
-    approval = await proven.plan()
-    token = proven.approve(approval)
-    done = await stage.call("destroy", target=proven.run, approval_id=approval, token=token)
+    ending = Proven(stage, *await stage.proven("ending"))
+    approval = await ending.plan()
+    token = ending.approve(approval)
+    done = await stage.call("destroy", target=ending.run, approval_id=approval, token=token)
     assert done["destroyed"] and done["confirmed"]
-    assert not stage.there(proven.instance_id)
+    assert not stage.there(ending.instance_id)
 
-    again = await stage.refused("destroy", target=proven.run, approval_id=approval, token=token)
+    again = await stage.refused("destroy", target=ending.run, approval_id=approval, token=token)
 
     assert "[token_rejected]" in again

@@ -25,7 +25,7 @@ async def cut_short(stage: Stage, name: str) -> tuple[str, int, bytes]:
     stage.market.do("/faults", route=f"SSH {instance_id}", kind="stall", bytes=COMES, count=1, after=1)
 
     async def take_away() -> None:
-        home = stage.folder / "home" / "rgt"
+        home = stage.folder / "home" / "rgt" / "results" / run
         for _ in range(1000):
             begun = [one for one in home.rglob(".rgt-partial/*") if one.stat().st_size >= COMES - 2 * MIB]
             if begun:

@@ -21,8 +21,7 @@ pytestmark = pytest.mark.anyio
 
 @pytest.fixture
 async def market(tmp_path: Path) -> AsyncGenerator[Renter]:
-    with Emulator(tmp_path / "market", speed=SPEED, ssh="none") as ready, Renter(ready) as renter:
-        renter.do("/quirks", **QUIET)
+    with Emulator(tmp_path / "market", speed=SPEED, ssh="none", without=QUIET) as ready, Renter(ready) as renter:
         yield renter
 
 

@@ -123,6 +123,7 @@ async def test_vast5_an_image_that_hid_its_cuda_is_diagnosed_by_what_the_daemon_
 
 async def test_vast6_ports_are_capped_and_a_wish_for_a_fixed_one_is_corrected(stage: Stage) -> None:
     offer = await stage.offer()
+    stage.market.do(f"/machines/{offer['machine_id']}", direct_port_count=64)
     told = await refused_to_rent(stage, offer, ports=[f"{n}:{n}" for n in range(8000, 8064)])
     assert "VAST6" in told
     assert "64" in told

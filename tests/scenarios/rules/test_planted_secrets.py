@@ -68,8 +68,7 @@ class Scene:
 @pytest.fixture(scope="module")
 async def scene(tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[Scene]:
     folder = tmp_path_factory.mktemp("planted")
-    with Emulator(folder / "market", speed=SPEED) as ready, Renter(ready) as market:
-        market.do("/quirks", **QUIET)
+    with Emulator(folder / "market", speed=SPEED, without=QUIET) as ready, Renter(ready) as market:
         async with wiretap(ready.url) as tap:
             env = {"VAST_URL": tap.url, "RGT_SECRET_HF_TOKEN": BY_NAME}
             async with on_stage(folder, policy=ROOMY, env=env, market=market) as stage:

@@ -10,8 +10,9 @@ from remote_gpu_trainer.approval.statement import statement_of
 from remote_gpu_trainer.approval.summary import summary
 from remote_gpu_trainer.database.file import Database
 from remote_gpu_trainer.database.text import stamp
-from remote_gpu_trainer.domain.approvals import ApprovalRequest, ApprovalState, AssuranceLevel, Channel
-from remote_gpu_trainer.domain.ids import ApprovalId, InstanceId
+from remote_gpu_trainer.domain.approvals import ApprovalRequest, ApprovalState, AssuranceLevel, Channel, Consent
+from remote_gpu_trainer.domain.ids import ApprovalId, InstanceId, LeaseId
+from remote_gpu_trainer.domain.runs import Intent, IntentState
 from remote_gpu_trainer.errors import ConsentError, InvalidRequest, TokenRejected
 from remote_gpu_trainer.journal import SqliteJournal
 from tests.unit.database.builders import LEASE, HandClock, a_rent, a_standing, a_teardown
@@ -32,20 +33,50 @@ def state(book: SqliteApprovalBook, approval: ApprovalId) -> ApprovalState:
     return known.state
 
 
+def spend(
+    book: SqliteApprovalBook, teardown: ApprovalRequest, standing: ApprovalRequest, **other: str
+) -> tuple[Consent, Intent]:
+    return book.spend_by_standing(
+        teardown.id,
+        standing.id,
+        plan_digest=other.get("plan_digest", teardown.plan_digest),
+        lease=LeaseId(other.get("lease", LEASE)),
+        request={"instance": 1},
+    )
+
+
 def test_it_carries_one_teardown_and_is_spent_by_it(
     book: SqliteApprovalBook, given: tuple[ApprovalRequest, str]
 ) -> None:
     standing, _ = given
     assert [one.id for one in book.standing(LEASE)] == [standing.id]
     teardown = book.request(a_teardown(), ttl_s=900)
-    token = book.approve_by_standing(teardown.id, standing.id)
-    assert (state(book, standing.id), state(book, teardown.id)) == (ApprovalState.SPENT, ApprovalState.APPROVED)
-    consent, _ = book.spend(teardown.id, token, plan_digest=teardown.plan_digest, lease=LEASE, request={})
+    consent, intent = spend(book, teardown, standing)
+    assert (state(book, standing.id), state(book, teardown.id)) == (ApprovalState.SPENT, ApprovalState.SPENT)
     assert (consent.channel, consent.assurance) == (Channel.STANDING, AssuranceLevel.PERSON)
+    assert (consent.approval_id, consent.plan_digest) == (teardown.id, teardown.plan_digest)
+    assert (intent.action, intent.lease, intent.state) == ("destroy", LEASE, IntentState.OPEN)
     again = book.request(a_teardown(nonce="n2"), ttl_s=900)
-    with pytest.raises(TokenRejected, match="spent"):
-        book.approve_by_standing(again.id, standing.id)
+    with pytest.raises(TokenRejected, match="used already"):
+        spend(book, again, standing)
     assert state(book, again.id) is ApprovalState.OPEN and book.standing(LEASE) == []
+
+
+def test_nothing_of_it_is_kept_when_the_intent_cannot_be_opened(
+    book: SqliteApprovalBook, journal: SqliteJournal, given: tuple[ApprovalRequest, str]
+) -> None:
+    standing, _ = given
+    teardown = book.request(a_teardown(), ttl_s=900)
+    wrongs: tuple[dict[str, str], ...] = ({"lease": "other-k3vq7m"}, {"plan_digest": "0" * 64})
+    for wrong in wrongs:
+        with pytest.raises(TokenRejected):
+            spend(book, teardown, standing, **wrong)
+        assert (state(book, standing.id), state(book, teardown.id)) == (ApprovalState.APPROVED, ApprovalState.OPEN)
+    assert [one.action for one in journal.open_intents()] == ["create"]
+    refused = [one.data["refusal"] for one in journal.events(kind="approval.refused")]
+    assert refused == ["other-lease", "other-plan"]
+    spend(book, teardown, standing)
+    assert [one.action for one in journal.open_intents()] == ["create", "destroy"]
 
 
 def test_its_own_token_destroys_nothing(book: SqliteApprovalBook, given: tuple[ApprovalRequest, str]) -> None:
@@ -79,7 +110,7 @@ def test_one_that_came_to_its_end_carries_nothing(
     ENDINGS[why](book, standing, clock)
     teardown = book.request(a_teardown(nonce="later"), ttl_s=900)
     with pytest.raises(TokenRejected):
-        book.approve_by_standing(teardown.id, standing.id)
+        spend(book, teardown, standing)
     assert state(book, teardown.id) is ApprovalState.OPEN
 
 
@@ -98,16 +129,16 @@ def test_it_is_for_one_instance_only(
     standing, _ = given
     other = book.request(teardown, ttl_s=900)  # type: ignore[arg-type]  # plans of three kinds
     with pytest.raises(TokenRejected):
-        book.approve_by_standing(other.id, standing.id)
+        spend(book, other, standing)
     assert state(book, other.id) is ApprovalState.OPEN and state(book, standing.id) is ApprovalState.APPROVED
 
 
 def test_nobody_agreed_yet_means_no(book: SqliteApprovalBook) -> None:
     asked, teardown = book.request(a_standing(), ttl_s=NIGHT), book.request(a_teardown(), ttl_s=900)
     with pytest.raises(TokenRejected, match="open, not approved"):
-        book.approve_by_standing(teardown.id, asked.id)
+        spend(book, teardown, asked)
     with pytest.raises(InvalidRequest):
-        book.approve_by_standing(teardown.id, ApprovalId("ap-none"))
+        spend(book, teardown, asked.model_copy(update={"id": ApprovalId("ap-none")}))
 
 
 def test_a_row_made_by_hand_is_no_consent(book: SqliteApprovalBook, journal: SqliteJournal, database: Database) -> None:
@@ -119,7 +150,7 @@ def test_a_row_made_by_hand_is_no_consent(book: SqliteApprovalBook, journal: Sql
             (stamp(asked.requested_at), b"s" * 16, b"h" * 32, asked.id),
         )
     with pytest.raises((TokenRejected, ConsentError)):
-        book.approve_by_standing(teardown.id, asked.id)
+        spend(book, teardown, asked)
     assert state(book, teardown.id) is ApprovalState.OPEN
 
 

@@ -98,20 +98,20 @@ class Consent(RuleBasedStateMachine):
             self.model[request.id] = ApprovalState.APPROVED
         return request
 
-    @rule(target=tokens, standing=standings, request=requests)
+    @rule(standing=standings, request=requests, other_plan=st.booleans())
     def use_what_was_agreed_beforehand(
-        self, standing: ApprovalRequest, request: ApprovalRequest
-    ) -> Held | MultipleResults[Held]:
+        self, standing: ApprovalRequest, request: ApprovalRequest, other_plan: bool
+    ) -> None:
         states = (self.model[standing.id], self.model[request.id])
+        digest = "0" * 64 if other_plan else request.plan_digest
         try:
-            token = self.book.approve_by_standing(request.id, standing.id)
+            self.book.spend_by_standing(request.id, standing.id, plan_digest=digest, lease=LEASE, request={})
         except ConsentError:
-            assert states != (ApprovalState.APPROVED, ApprovalState.OPEN)
-            nothing: MultipleResults[Held] = multiple()
-            return nothing
-        assert states == (ApprovalState.APPROVED, ApprovalState.OPEN)
-        self.model[standing.id], self.model[request.id] = ApprovalState.SPENT, ApprovalState.APPROVED
-        return (request, token)
+            assert other_plan or states != (ApprovalState.APPROVED, ApprovalState.OPEN)
+        else:
+            assert not other_plan and states == (ApprovalState.APPROVED, ApprovalState.OPEN)
+            self.model[standing.id] = self.model[request.id] = ApprovalState.SPENT
+            self.spent += 1
 
     @rule(target=tokens, request=requests)
     def approve(self, request: ApprovalRequest) -> Held | MultipleResults[Held]:

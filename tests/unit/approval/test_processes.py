@@ -17,7 +17,7 @@ from remote_gpu_trainer.domain.ids import ApprovalId
 from remote_gpu_trainer.domain.runs import IntentState
 from remote_gpu_trainer.errors import ConsentError, JournalError, TokenRejected
 from remote_gpu_trainer.journal import SqliteJournal
-from tests.unit.database.builders import LEASE, HandClock, a_teardown
+from tests.unit.database.builders import LEASE, HandClock, a_standing, a_teardown
 
 ROOT = Path(__file__).parents[3]
 ATTEMPTS = 25
@@ -28,12 +28,33 @@ def approved(book: SqliteApprovalBook) -> tuple[ApprovalRequest, str]:
     return request, book.approve(request.id, channel=Channel.TERMINAL, assurance=AssuranceLevel.PERSON)
 
 
-def spend_often(file: Path, approval: ApprovalId, digest: str, token: str, start: Barrier) -> None:
+def agreed_beforehand(book: SqliteApprovalBook) -> tuple[ApprovalRequest, str]:
+    """A teardown that nobody is asked about, and the consent given beforehand that stands for a token."""
+    standing = book.request(a_standing(), ttl_s=12 * 3600)
+    book.approve(standing.id, channel=Channel.TERMINAL, assurance=AssuranceLevel.PERSON)
+    return book.request(a_teardown(), ttl_s=900), standing.id
+
+
+MEANS = {"a token": approved, "a consent given beforehand": agreed_beforehand}
+
+
+def spend(book: SqliteApprovalBook, request: ApprovalRequest, means: str, **written: str) -> None:
+    """Use a token, or a consent given beforehand, by its own way."""
+    if means.startswith("ap-"):
+        standing = ApprovalId(means)
+        book.spend_by_standing(
+            request.id, standing, plan_digest=request.plan_digest, lease=LEASE, request=dict(written)
+        )
+    else:
+        book.spend(request.id, means, plan_digest=request.plan_digest, lease=LEASE, request=dict(written))
+
+
+def spend_often(file: Path, request: ApprovalRequest, means: str, start: Barrier) -> None:
     """Ends with the number of wins as exit status; 100 when a loser was told a wrong reason."""
 
     def attempt(_: int) -> int:
         try:
-            book.spend(approval, token, plan_digest=digest, lease=LEASE, request={})
+            spend(book, request, means)
         except TokenRejected as problem:
             return 0 if problem.details["reason"] == Refusal.SPENT else 100
         return 1
@@ -43,23 +64,22 @@ def spend_often(file: Path, approval: ApprovalId, digest: str, token: str, start
         sys.exit(min(100, sum(pool.map(attempt, range(ATTEMPTS)))))
 
 
+@pytest.mark.parametrize("by", MEANS)
 def test_of_fifty_attempts_from_two_processes_exactly_one_wins(
-    book: SqliteApprovalBook, journal: SqliteJournal, file: Path
+    book: SqliteApprovalBook, journal: SqliteJournal, file: Path, by: str
 ) -> None:
-    request, token = approved(book)
+    request, means = MEANS[by](book)
     context = multiprocessing.get_context("spawn")
     start = context.Barrier(2)
-    racers = [
-        context.Process(target=spend_often, args=(file, request.id, request.plan_digest, token, start))
-        for _ in range(2)
-    ]
+    racers = [context.Process(target=spend_often, args=(file, request, means, start)) for _ in range(2)]
     for racer in racers:
         racer.start()
     for racer in racers:
         racer.join(timeout=50)
     assert sorted(racer.exitcode or 0 for racer in racers) == [0, 1]
     assert [intent.action for intent in journal.open_intents()] == ["create", "destroy"]
-    assert len(journal.events(LEASE, kind="approval.spent")) == 1
+    spent = [event.data["approval"] for event in journal.events(LEASE, kind="approval.spent")]
+    assert spent == ([means, request.id] if means.startswith("ap-") else [request.id])
     assert len(journal.events(LEASE, kind="approval.refused")) == 2 * ATTEMPTS - 1
 
 
@@ -98,17 +118,18 @@ class KillMeWhileThisIsWritten(Mapping):
         wait_to_be_killed()
         return iter(())
 
-file, approval, token, digest, when = sys.argv[1:]
+file, approval, means, digest, when = sys.argv[1:]
 with SqliteApprovalBook(Path(file), clock=HandClock()) as book:
     request = KillMeWhileThisIsWritten() if when == "inside" else {"instance": 26548123}
-    book.spend(approval, token, plan_digest=digest, lease=LeaseId("digits-k3vq7m"), request=request)
+    spend = book.spend_by_standing if means.startswith("ap-") else book.spend
+    spend(approval, means, plan_digest=digest, lease=LeaseId("digits-k3vq7m"), request=request)
     wait_to_be_killed()
 """
 
 
-def killed_while_spending(file: Path, request: ApprovalRequest, token: str, when: str) -> None:
+def killed_while_spending(file: Path, request: ApprovalRequest, means: str, when: str) -> None:
     with subprocess.Popen(
-        [sys.executable, "-c", PROGRAM, str(file), request.id, token, request.plan_digest, when],
+        [sys.executable, "-c", PROGRAM, str(file), request.id, means, request.plan_digest, when],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -120,39 +141,47 @@ def killed_while_spending(file: Path, request: ApprovalRequest, token: str, when
         assert child.wait(timeout=20) == -9
 
 
-def test_killed_between_spending_and_the_delete_the_intent_is_found_and_the_token_is_gone(
-    book: SqliteApprovalBook, file: Path, clock: HandClock
+@pytest.mark.parametrize("by", MEANS)
+def test_killed_between_spending_and_the_delete_the_intent_is_found_and_the_consent_is_gone(
+    book: SqliteApprovalBook, file: Path, clock: HandClock, by: str
 ) -> None:
-    request, token = approved(book)
-    killed_while_spending(file, request, token, "after")
+    request, means = MEANS[by](book)
+    killed_while_spending(file, request, means, "after")
     with SqliteJournal(file, clock=clock) as restarted:
         intent = restarted.open_intents()[-1]
         assert (intent.action, intent.state) == ("destroy", IntentState.OPEN)
         assert intent.request == {"instance": 26548123}
     with SqliteApprovalBook(file, clock=clock) as restarted_book:
         with pytest.raises(TokenRejected) as caught:
-            restarted_book.spend(request.id, token, plan_digest=request.plan_digest, lease=LEASE, request={})
+            spend(restarted_book, request, means)
+        assert restarted_book.standing(LEASE) == []
         assert caught.value.details["reason"] == Refusal.SPENT
 
 
+@pytest.mark.parametrize("by", MEANS)
 def test_killed_inside_the_transaction_nothing_was_spent(
-    book: SqliteApprovalBook, journal: SqliteJournal, file: Path
+    book: SqliteApprovalBook, journal: SqliteJournal, file: Path, by: str
 ) -> None:
-    request, token = approved(book)
-    killed_while_spending(file, request, token, "inside")
+    request, means = MEANS[by](book)
+    killed_while_spending(file, request, means, "inside")
     assert [intent.action for intent in journal.open_intents()] == ["create"]
-    assert book.check(request.id, token, plan_digest=request.plan_digest).state is ApprovalState.APPROVED
-    book.spend(request.id, token, plan_digest=request.plan_digest, lease=LEASE, request={})
+    known = book.get(request.id)
+    before = ApprovalState.OPEN if means.startswith("ap-") else ApprovalState.APPROVED
+    assert known is not None and known.state is before
+    spend(book, request, means)
 
 
-def test_a_full_disk_spends_nothing(book: SqliteApprovalBook, journal: SqliteJournal, database: Database) -> None:
-    request, token = approved(book)
+@pytest.mark.parametrize("by", MEANS)
+def test_a_full_disk_spends_nothing(
+    book: SqliteApprovalBook, journal: SqliteJournal, database: Database, by: str
+) -> None:
+    request, means = MEANS[by](book)
     with database.read() as db:
         pages = db.execute("PRAGMA page_count").fetchone()[0]
         db.execute(f"PRAGMA max_page_count = {pages}")
     with pytest.raises(JournalError, match=r"disk is full.*free space"):
-        book.spend(request.id, token, plan_digest=request.plan_digest, lease=LEASE, request={"x": "y" * 50_000})
+        spend(book, request, means, x="y" * 50_000)
     with database.read() as db:
         db.execute("PRAGMA max_page_count = 1000000")
     assert [intent.action for intent in journal.open_intents()] == ["create"]
-    book.spend(request.id, token, plan_digest=request.plan_digest, lease=LEASE, request={})
+    spend(book, request, means)

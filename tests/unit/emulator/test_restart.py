@@ -96,3 +96,19 @@ def test_a_folder_to_keep_the_state_in_is_demanded(capsys: pytest.CaptureFixture
         main(["--port", "0"])
     assert left.value.code == 2
     assert "--state" in capsys.readouterr().err
+
+
+def test_a_quirk_is_off_from_the_first_moment_and_a_name_that_is_none_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with (
+        started(tmp_path, "--without", "lively-market", "--without", "reads-lag") as (_, ready),
+        Renter(ready) as person,
+    ):
+        assert person.look("/quirks")["reads-lag"]["on"] is False
+        person.wait(40 * 3600)
+        assert person.look("/strangers")["strangers"] == []
+    with pytest.raises(SystemExit) as left:
+        main(["--state", str(tmp_path), "--without", "lively"])
+    assert left.value.code == 2
+    assert "lively-market" in capsys.readouterr().err

@@ -9,6 +9,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import anyio.to_thread
+
+from tests.stage import Stage, environment
+
 ROOT = Path(__file__).parents[4]
 # A session leader without a terminal takes the first one that it opens for its own.
 _TAKE_TERMINAL = """
@@ -62,3 +66,10 @@ def sit(
     os.close(near)
     os.close(far)
     return Sitting(child.returncode, seen.decode().replace("\r\n", "\n"), out)
+
+
+async def preapprove(stage: Stage, run: str, *more: str, typed: str | None = None) -> Sitting:
+    """Agree, or not, that this run may be destroyed later; the person types its name unless told otherwise."""
+    env = environment(stage.folder, stage.market)
+    arguments = ("preapprove", "--lease", run, "--when", "verified:LOADS", "--off-box", *more)
+    return await anyio.to_thread.run_sync(lambda: sit(env, arguments, [("> ", typed or run)]))

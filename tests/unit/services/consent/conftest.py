@@ -14,5 +14,5 @@ def anyio_backend() -> str:
 
 @pytest.fixture(scope="module")
 async def stage(tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[Stage]:
-    async with on_stage(tmp_path_factory.mktemp("stage")) as standing:
+    async with on_stage(tmp_path_factory.mktemp("stage"), policy="max_instances = 12\n") as standing:
         yield standing

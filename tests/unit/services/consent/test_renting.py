@@ -99,6 +99,44 @@ async def test_the_client_asks_and_only_the_name_typed_exactly_rents(tmp_path: P
         assert all("max_usd_per_hour" in text and "in all" in text for text in person.read)
 
 
+async def test_a_yes_in_the_client_that_could_not_be_used_at_once_is_asked_for_again(tmp_path: Path) -> None:
+    person = Typist()
+    person.types = "dear"
+    async with on_stage(tmp_path, policy=TIGHT, person=person) as stage:
+        wanted = order(await some_offer(stage))
+
+        def said() -> list[str]:
+            kinds = [event.kind for event in stage.services.journal.events()]
+            return [kind for kind in kinds if kind.startswith("approval.")]
+
+        # More and more calls of the platform go well, then none: at last the key fails right after the yes.
+        told = ""
+        for good in range(30):
+            stage.market.do("/faults", route="*", kind="auth", after=good, count=1000)
+            told = await stage.refused("create_instance", **wanted)
+            stage.market.control.request("DELETE", "/faults", json={}).raise_for_status()
+            if "approval.approved" in said():
+                break
+        assert "auth_failed" in told and not stage.services.journal.leases()
+        assert said() == ["approval.requested", "approval.approved", "approval.void"]
+        asked = len(person.read)
+
+        row = (await stage.call("create_instance", **wanted))["runs"][0]
+
+        assert row["instance_id"] is not None and len(person.read) == asked + 1
+
+
+async def test_a_yes_whose_token_the_person_holds_is_not_asked_for_again(tight: Stage) -> None:
+    wanted = order(await some_offer(tight), name="held")
+    request = request_in(tight, await tight.refused("create_instance", **wanted))
+    agree(tight, request)
+
+    told = await tight.refused("create_instance", **wanted)
+
+    assert "has agreed to this plan already" in told and f"call create_instance with approval_id={request.id}" in told
+    assert "rgt approve" not in told and "Nothing was rented" in told
+
+
 @pytest.mark.parametrize(
     ("policy", "seen"),
     [

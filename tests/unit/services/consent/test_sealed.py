@@ -28,8 +28,7 @@ async def on_terminal(env: dict[str, str], *arguments: str, lines: list[tuple[st
 async def test_the_server_cannot_destroy_and_the_persons_terminal_can(tmp_path: Path) -> None:
     from remote_gpu_trainer.emulator.service import Emulator
 
-    with Emulator(tmp_path / "market", speed=SPEED) as ready, Renter(ready) as market:
-        market.do("/quirks", **QUIET)
+    with Emulator(tmp_path / "market", speed=SPEED, without=QUIET) as ready, Renter(ready) as market:
         env = environment(tmp_path, market, POLICY)
         full = env.pop("VAST_API_KEY")
         key_file = settings.load(env).key_file

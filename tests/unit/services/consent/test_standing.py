@@ -2,7 +2,6 @@
 
 from datetime import timedelta
 
-import anyio.to_thread
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,18 +12,12 @@ from remote_gpu_trainer.domain.artifacts import VerificationLevel
 from remote_gpu_trainer.domain.plans import Loss, MachineState, StandingPlan, TeardownPlan
 from remote_gpu_trainer.errors import InvalidRequest
 from remote_gpu_trainer.services.standing import unmet
-from tests.stage import Stage, environment
+from tests.stage import Stage
 from tests.unit.database.builders import START, a_standing, a_teardown
-from tests.unit.services.consent.atterminal import Sitting, sit
+from tests.unit.services.consent.atterminal import preapprove
 from tests.unit.services.consent.later import later
 
 pytestmark = pytest.mark.anyio
-
-
-async def preapprove(stage: Stage, run: str, *more: str, typed: str | None = None) -> Sitting:
-    env = environment(stage.folder, stage.market)
-    arguments = ("preapprove", "--lease", run, "--when", "verified:LOADS", "--off-box", *more)
-    return await anyio.to_thread.run_sync(lambda: sit(env, arguments, [("> ", typed or run)]))
 
 
 async def test_a_night_consent_destroys_once_it_is_idle_and_never_before(stage: Stage) -> None:
