@@ -12,7 +12,8 @@ import os
 import shutil
 import struct
 import tempfile
-from collections.abc import Callable
+import zlib
+from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 from pickle import dumps
 
@@ -26,8 +27,9 @@ from remote_gpu_trainer.transfer.landing import Landing
 from remote_gpu_trainer.transfer.limits import CopyLimits
 from remote_gpu_trainer.transfer.paths import collision_key, unsafe_reason
 from remote_gpu_trainer.transfer.plan import plan_files
-from remote_gpu_trainer.transfer.receiver import HEADER, Receiver, Shelf
+from remote_gpu_trainer.transfer.receiver import HEADER, PACKED, PLAIN, REFUSED, Receiver
 from remote_gpu_trainer.transfer.roster import Roster
+from remote_gpu_trainer.transfer.shelf import Shelf
 from remote_gpu_trainer.transfer.tasks import FileTask
 from remote_gpu_trainer.verify.loaders import gguf, onnx, pickles, safetensors
 from remote_gpu_trainer.verify.loaders.jsontext import parse_json
@@ -36,7 +38,7 @@ from remote_gpu_trainer.verify.source import Source
 
 LIMITS = CopyLimits(max_bytes=1 << 20, max_files=40, max_depth=6, max_entries=50, keep_free_bytes=0)
 ROOTS = ["/far/one", "/far/two"]
-CONTENTS = {"one": b"first", "folder/two": b"second and longer", "empty": b""}
+CONTENTS = {"one": b"first", "folder/two": b"second and longer", "empty": b"", "log": b"step 1 loss 0.5\n" * 20}
 
 
 def manifest(data: bytes) -> None:
@@ -82,7 +84,13 @@ def stream(data: bytes) -> None:
         FileTask("/far", ManifestEntry(path=path, kind=EntryKind.FILE, size=len(content), mtime_ns=7), path, "lease")
         for path, content in CONTENTS.items()
     ]
-    receiver = Receiver([order for task in tasks for order in task.orders()], shelf, lambda size, answered: None)
+    came = 0
+
+    def moved(size: int, wire: int, answered: bool) -> None:
+        nonlocal came
+        came += size
+
+    receiver = Receiver([order for task in tasks for order in task.orders()], shelf, moved, lambda: True)
     try:
         for at in range(0, len(data), 61):
             receiver.feed(data[at : at + 61])
@@ -104,6 +112,7 @@ def stream(data: bytes) -> None:
     proven = {task.path: task.sha256 for task in tasks if task.sha256 is not None}
     assert {path: hashlib.sha256(content).hexdigest() for path, content in arrived.items()} == proven
     assert all(len(content) == len(CONTENTS[path]) for path, content in arrived.items())
+    assert came <= sum(map(len, CONTENTS.values())), "however little of the network it took"
     assert {path.name for path in _home[0].iterdir()} <= {"home"}
 
 
@@ -163,7 +172,16 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
 
 def frame(number: int, content: bytes) -> bytes:
     """An honest answer."""
-    return HEADER.pack(number, 0, len(content)) + content + hashlib.sha256(content).digest() + b"\1"
+    return HEADER.pack(number, PLAIN, len(content)) + content + hashlib.sha256(content).digest() + b"\1"
+
+
+def packed(*numbers: int) -> Iterator[bytes]:
+    """Honest answers that carry one deflate stream on."""
+    pack = zlib.compressobj(1, zlib.DEFLATED, -zlib.MAX_WBITS)
+    for number in numbers:
+        content = list(CONTENTS.values())[number]
+        wire = pack.compress(content) + pack.flush(zlib.Z_SYNC_FLUSH)
+        yield HEADER.pack(number, PACKED, len(wire)) + wire + hashlib.sha256(content).digest() + b"\1"
 
 
 def listing(*entries: object) -> bytes:
@@ -182,7 +200,9 @@ def seeds(target: str) -> list[bytes]:
         "manifest": [listing(entry, {**entry, "path": "c", "kind": "dir"}) + listing()],
         "stream": [
             b"".join(frame(number, content) for number, content in enumerate(CONTENTS.values())),
-            frame(0, b"first") + HEADER.pack(1, 1, 4) + b"gone" + frame(2, b""),
+            frame(0, b"first") + HEADER.pack(1, REFUSED, 4) + b"gone" + frame(2, b"") + frame(3, CONTENTS["log"]),
+            frame(0, b"first") + b"".join(packed(1)) + frame(2, b"") + b"".join(packed(3)),
+            b"".join(packed(0, 1)) + frame(2, b"") + HEADER.pack(3, REFUSED, 0),
         ],
         "pickle": [
             b"\x80\x02}q\x00(X\x01\x00\x00\x00wctorch._utils\n_rebuild_tensor_v2\n((X\x07\x00\x00\x00storagectorch\n"

@@ -239,7 +239,9 @@ class CopyReceipt(Value):
     not_copied: tuple[SkippedEntry, ...]
     """On the data disk outside the roots, largest first."""
     bytes_transferred: int
-    """Bytes that crossed the network in this call; less than the total after a resume."""
+    """Bytes that crossed the network in this call; less than the total after a resume or when compressed."""
+    bytes_saved: int = 0
+    """By how much more the files have of what came in this call: compression kept it off the network."""
     started_at: datetime
     finished_at: datetime
     cost: Usd | None

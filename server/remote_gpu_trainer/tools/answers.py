@@ -127,6 +127,7 @@ class Copied(Answer):
     files: int
     bytes: int
     bytes_transferred: int
+    bytes_saved: int
     seconds: float
     route: str
     cost_usd: float | None
@@ -294,6 +295,7 @@ def copied(receipt: CopyReceipt, told: Iterable[Finding] = ()) -> Copied:
         files=len(receipt.manifest.entries),
         bytes=receipt.manifest.size,
         bytes_transferred=receipt.bytes_transferred,
+        bytes_saved=receipt.bytes_saved,
         seconds=round(receipt.seconds, 3),
         route=f"{receipt.route.value}: {receipt.route_reason}",
         cost_usd=receipt.cost,

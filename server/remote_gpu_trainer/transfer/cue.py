@@ -23,6 +23,11 @@ class Cue:
         self._thread.set()
         self._task.set()
 
+    @property
+    def given(self) -> bool:
+        """Whether it was given."""
+        return self._go
+
     async def wait(self) -> None:
         """Return once it was given or withheld."""
         await self._task.wait()

@@ -17,7 +17,9 @@ from remote_gpu_trainer.transfer.landing import full_or_other
 from remote_gpu_trainer.transfer.limits import Progress, ProgressSink
 from remote_gpu_trainer.transfer.manifests import python
 from remote_gpu_trainer.transfer.orders import Feed, Orders
-from remote_gpu_trainer.transfer.receiver import Receiver, Shelf
+from remote_gpu_trainer.transfer.pace import Pace
+from remote_gpu_trainer.transfer.receiver import Receiver
+from remote_gpu_trainer.transfer.shelf import Shelf
 from remote_gpu_trainer.transfer.standby import Standby
 
 HostFactory = Callable[[], Awaitable[RemoteHost]]
@@ -26,6 +28,10 @@ CUTS = 6
 LONGEST_PAUSE_S = 20.0
 FAR_S = 0.02
 """Round trip in seconds from which one TCP connection may not fill the line."""
+UNKNOWN_FROM_S = 0.008
+UNKNOWN_RATE = 16e6
+"""Bytes for each second that a line of at least that round trip in seconds is taken to carry until its rate is known:
+by then much more may be on its way than the rate would have let us ask for plain."""
 TWO_FROM = 256 << 20
 BULK_FROM = 32 << 20
 BULK_ORDERS = 1000
@@ -122,8 +128,13 @@ class Fetch:
 
     @property
     def moved(self) -> int:
-        """Bytes of files that crossed the network."""
+        """Bytes of files that came."""
         return self._shelf.counters.bytes
+
+    @property
+    def wire(self) -> int:
+        """Bytes that crossed the network for them."""
+        return self._shelf.counters.wire
 
     async def run(self, tasks: Crowd) -> None:
         """Fetch everything that is open in these files.
@@ -168,12 +179,14 @@ class Fetch:
 
     async def _one(self, orders: Orders, *, bulk: bool) -> Exception | None:
         feed = Feed(orders)
-        receiver = Receiver(feed.given, self._shelf, self._counted(feed))
+        receiver = Receiver(feed.given, self._shelf, self._counted(feed), lambda: feed.may_pack)
         host: RemoteHost | None = None
         try:
             host = await self._line.take()
+            if getattr(host, "round_trip_s", 0.0) >= UNKNOWN_FROM_S:
+                feed.tell(UNKNOWN_RATE)
             async with self._senders.stream(host, feed.lines(), bulk=bulk) as output:
-                await output.pump(self._taking(receiver))
+                await output.pump(self._taking(receiver, feed))
             await self._in_thread(receiver.end)
         except BROKEN as cut:
             await self._in_thread(receiver.abandon)
@@ -189,12 +202,17 @@ class Fetch:
         self._line.give_back(host)
         return None
 
-    def _taking(self, receiver: Receiver) -> Callable[[memoryview], None]:
+    def _taking(self, receiver: Receiver, feed: Feed) -> Callable[[memoryview], None]:
+        pace = Pace()
+
         def take(piece: memoryview) -> None:
+            if (rate := pace.came(len(piece), self._clock.monotonic())) is not None:
+                feed.tell(rate)
             try:
                 receiver.feed(piece)
             except OSError as bad:
                 raise full_or_other(bad, self._shelf.landing.path) from bad
+            pace.done(self._clock.monotonic())
             if self._due():
                 anyio.from_thread.run_sync(self._report)
 
@@ -206,13 +224,14 @@ class Fetch:
         except OSError as bad:
             raise full_or_other(bad, self._shelf.landing.path) from bad
 
-    def _counted(self, feed: Feed) -> Callable[[int, bool], None]:
+    def _counted(self, feed: Feed) -> Callable[[int, int, bool], None]:
         counters, lock = self._shelf.counters, self._shelf.lock
 
-        def count(size: int, answered: bool) -> None:
-            if size:
+        def count(size: int, wire: int, answered: bool) -> None:
+            if size or wire:
                 with lock:
                     counters.bytes += size
+                    counters.wire += wire
             feed.came(size, answered=answered)
 
         return count

@@ -1,17 +1,15 @@
 """Writing below one folder and nowhere else: every step is opened from its parent, and no link is followed."""
 
 import contextlib
-import ctypes
 import errno
 import hashlib
 import os
 import shutil
 import stat
-import sys
 from pathlib import Path
-from typing import Any
 
 from remote_gpu_trainer.errors import LocalDiskFull, TransferError, UnsafePath
+from remote_gpu_trainer.transfer import wholesync
 from remote_gpu_trainer.transfer.paths import PARTIAL_FOLDER, shown
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -28,6 +26,7 @@ class Landing:
         self.path = destination.absolute()
         self.path.mkdir(parents=True, exist_ok=True)
         self._top = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        self._one_sync = wholesync.is_enough(self._top)
         self._held: dict[str, int] = {}
         try:
             self.partials = self._enter(self._top, PARTIAL_FOLDER, PARTIAL_FOLDER)
@@ -105,10 +104,9 @@ class Landing:
         os.fsync(self._parent(path, make=False)[0])
 
     def sync_all(self) -> bool:
-        """Flush the destination's whole file system; False where this system cannot be asked to."""
-        if sys.platform != "linux":
-            return False
-        return bool(_libc().syncfs(self._top) == 0)
+        """Flush the destination's whole file system. False where that says less than a sync of each file: these follow
+        then, and have little left to do."""
+        return wholesync.sync(self._top) and self._one_sync
 
     def look(self, path: str) -> os.stat_result | None:
         """A plain file of that name, or None for anything else."""
@@ -194,12 +192,3 @@ def _in_the_way(path: str) -> UnsafePath:
         next_step="move it away or choose an empty destination",
         effect="It was not followed or changed.",
     )
-
-
-_loaded: list[Any] = []
-
-
-def _libc() -> Any:
-    if not _loaded:
-        _loaded.append(ctypes.CDLL(None, use_errno=True))
-    return _loaded[0]

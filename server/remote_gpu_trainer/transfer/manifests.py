@@ -9,6 +9,7 @@ from remote_gpu_trainer.transfer.cue import Cue
 from remote_gpu_trainer.transfer.limits import CopyLimits
 from remote_gpu_trainer.transfer.roster import Roster
 
+MANY = 1000
 FIND_PYTHON = (
     'p=$(command -v python3 || command -v python) || { echo no python on this machine >&2; exit 127; }; exec "$p" "$@"'
 )
@@ -26,6 +27,7 @@ async def read_roster(
     script: bytes,
     hash_files: bool,
     limits: CopyLimits,
+    much: Cue | None = None,
     earlier: Roster | None = None,
     without: Sequence[str] = (),
     cue: Cue | None = None,
@@ -39,6 +41,7 @@ async def read_roster(
         script: The content of ``scripts/manifest.py``.
         hash_files: Whether the machine reads and hashes every file.
         limits: Entries and depth.
+        much: Is given while they are still listed, once there are so many entries that it pays to prepare for them.
         earlier: An earlier answer about the same roots: of a list that is still the same only that is said.
         without: Absolute paths, as they are named from the roots, that are not listed with what is below them.
         cue: When the machine may begin to look; its Python is started at once.
@@ -72,8 +75,12 @@ async def read_roster(
     async with host.stream(python("-", *arguments), stdin=script if cue is None else cue.pieces(script)) as output:
         if cue is not None:
             await cue.wait()  # silence until then is no cut
+        lines = 0
         async for data in output:
             roster.feed(data)
+            lines += data.count(b"\n")
+            if much is not None and lines >= MANY:
+                much.give()
     roster.end()
     return roster
 

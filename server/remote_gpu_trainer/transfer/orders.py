@@ -13,6 +13,11 @@ AHEAD = 32 << 20
 EACH = 4 << 10
 """What an order counts for beside its bytes: some eight thousand are under way at most, a kilobyte of memory each."""
 MOST_AT_ONCE = 256
+PACK_BELOW = 64e6
+"""Bytes for each second of a connection from which nothing is compressed: the fastest level of zlib packs text at 65 to
+180 MB/s, and what is packed has to come a quarter sooner."""
+NEWS = 1.5
+"""By how much a rate must have changed to be told."""
 
 
 class Orders:
@@ -78,12 +83,28 @@ class Feed:
         self._turn = threading.Condition()
         self._out = 0
         self._closed = False
+        self._rate: int = 0
+        self._told: int = 0
+        self.may_pack = False
+        """Whether the far side has ever been told that it may answer compressed."""
         self.given = Given()
 
     def lines(self) -> Iterator[bytes]:
         """What the far side reads; waits while enough is under way. For a thread of its own."""
         while batch := self._next():
-            yield b"".join(map(_line, batch))
+            yield b"".join(batch)
+
+    def tell(self, rate: float) -> None:
+        """Let the far side know how many bytes for each second the line carries, and so what compressing would gain.
+
+        What it has not answered yet it may then answer compressed. From 64 MB/s on it is told not to.
+        """
+        with self._turn:
+            slow = int(rate) if rate < PACK_BELOW else 0
+            low, high = sorted((slow, self._told))
+            if low * NEWS < high:
+                self._rate = slow
+                self._turn.notify_all()
 
     def came(self, size: int, *, answered: bool = False) -> None:
         """Note bytes of an answer, and its end."""
@@ -101,17 +122,21 @@ class Feed:
             self._closed = True
             self._turn.notify_all()
 
-    def _next(self) -> list[Order]:
-        batch: list[Order] = []
+    def _next(self) -> list[bytes]:
         with self._turn:
-            self._turn.wait_for(lambda: self._closed or self._out < AHEAD // 2)
+            self._turn.wait_for(lambda: self._closed or self._out < AHEAD // 2 or self._rate != self._told)
+            batch: list[bytes] = []
+            if self._rate != self._told:
+                self._told = self._rate
+                self.may_pack = self.may_pack or self._told > 0
+                batch.append(b"%d\n" % self._told)
             while not self._closed and self._out < AHEAD and len(batch) < MOST_AT_ONCE:
                 order = self._orders.take()
                 if order is None:
                     break
                 self._out += order.length + EACH
                 self.given.append(order)
-                batch.append(order)
+                batch.append(_line(order))
         return batch
 
 

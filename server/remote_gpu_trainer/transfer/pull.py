@@ -25,9 +25,9 @@ from remote_gpu_trainer.transfer.limits import CopyLimits, ProgressSink, egress
 from remote_gpu_trainer.transfer.manifests import read_roster
 from remote_gpu_trainer.transfer.paths import Roll, shown
 from remote_gpu_trainer.transfer.plan import demand_price, demand_room, demand_within, plan_files, to_come
-from remote_gpu_trainer.transfer.receiver import Shelf
 from remote_gpu_trainer.transfer.roots import plain_roots, prefixes
 from remote_gpu_trainer.transfer.roster import Roster
+from remote_gpu_trainer.transfer.shelf import Shelf
 from remote_gpu_trainer.transfer.standby import Standby
 from remote_gpu_trainer.transfer.tasks import recall
 
@@ -93,7 +93,9 @@ async def pull(
     places = prefixes(wanted)
     line, senders = Line(host_factory, clock), Standby(far_sender())
 
-    async def ask(host: RemoteHost, earlier: Roster | None = None, cue: Cue | None = None) -> Roster:
+    async def ask(
+        host: RemoteHost, earlier: Roster | None = None, cue: Cue | None = None, much: Cue | None = None
+    ) -> Roster:
         return await read_roster(
             host,
             wanted,
@@ -102,6 +104,7 @@ async def pull(
             limits=limits,
             earlier=earlier,
             cue=cue,
+            much=much,
             for_copy=earlier is None,
         )
 
@@ -113,7 +116,15 @@ async def pull(
 
     async def ask_first(host: RemoteHost) -> Roster:
         if getattr(host, "round_trip_s", 0.0) < FAR_S:
-            return await ask(host)
+            much = Cue()
+
+            async def listed() -> Roster:
+                try:
+                    return await ask(host, much=much)
+                finally:
+                    much.withhold()
+
+            return (await both(listed, partial(_ready_for_much, senders, host, much)))[0]
         return (
             await both(
                 lambda: ask(host), lambda: both(partial(_ready, senders, host), partial(_one_more, line, senders))
@@ -178,10 +189,11 @@ async def pull(
         ),
         skipped=tuple(sorted(skipped, key=lambda entry: (-entry.size, entry.path))),
         not_copied=(*left, *linked),
-        bytes_transferred=fetch.moved,
+        bytes_transferred=fetch.wire,
+        bytes_saved=fetch.moved - fetch.wire,
         started_at=started,
         finished_at=clock.now(),
-        cost=egress(fetch.moved, egress_usd_per_gb),
+        cost=egress(fetch.wire, egress_usd_per_gb),
         estimated_cost=estimate,
     )
 
@@ -210,6 +222,14 @@ async def _ready(senders: Standby, host: RemoteHost) -> None:
     """Start what will send, while the machine still lists."""
     with anyio.move_on_after(SECOND_S), contextlib.suppress(*BROKEN):
         await senders.start(host)
+
+
+async def _ready_for_much(senders: Standby, host: RemoteHost, much: Cue) -> None:
+    """Start what will send much, over a connection of its own, while the machine still lists that much."""
+    await much.wait()
+    if much.given:
+        with anyio.move_on_after(SECOND_S), contextlib.suppress(*BROKEN):
+            await senders.start(host, bulk=True)
 
 
 async def _one_more(line: Line, senders: Standby) -> None:

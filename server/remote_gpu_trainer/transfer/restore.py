@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -90,7 +90,7 @@ class _Restoring:
         store: ObjectStore,
         landing: Landing,
         bucket: BucketCopy,
-        files: tuple[ManifestEntry, ...],
+        files: Iterable[ManifestEntry],
         clock: Clock,
         progress: ProgressSink | None,
     ) -> None:

@@ -35,15 +35,17 @@ class Standby:
         self._command = command
         self._waiting: dict[RemoteHost, _Waiting] = {}
 
-    async def start(self, host: RemoteHost) -> None:
-        """Start the command over a connection.
+    async def start(self, host: RemoteHost, *, bulk: bool = False) -> None:
+        """Start the command over a connection, or with ``bulk`` over one of its own, as ``host.stream`` has it.
 
         Raises:
             ConnectionCut: the connection takes no command.
         """
         waiting = _Waiting()
         try:
-            waiting.output = await waiting.held.enter_async_context(host.stream(self._command, stdin=waiting.lines()))
+            waiting.output = await waiting.held.enter_async_context(
+                host.stream(self._command, stdin=waiting.lines(), bulk=bulk)
+            )
         except BaseException:  # whatever ended it, a cancel too: the thread that feeds it must not wait for ever
             waiting.go_on(iter(()))
             raise

@@ -1,9 +1,14 @@
 """Commands that wait for what they will be asked."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
 
+import anyio
 import pytest
 
+from remote_gpu_trainer.ports import ByteStream
 from remote_gpu_trainer.ssh import ParamikoHost
 from remote_gpu_trainer.transfer.standby import Standby
 from tests.unit.transfer.conftest import Far
@@ -42,3 +47,56 @@ async def test_where_none_waits_one_is_started(far: Far, waiting: tuple[Standby,
 async def test_what_still_waits_at_the_end_is_let_go(waiting: tuple[Standby, ParamikoHost]) -> None:
     await waiting[0].aclose()
     assert await say(*waiting, b"later") == b"later"
+
+
+class Patient:
+    """A connection whose first list ends once another command was started meanwhile."""
+
+    def __init__(self, host: ParamikoHost) -> None:
+        self._host = host
+        self.endpoint, self.run, self.put, self.close = host.endpoint, host.run, host.put, host.close
+        self.another = anyio.Event()
+        self.bulk: list[bool] = []
+
+    @asynccontextmanager
+    async def stream(
+        self, argv: Sequence[str], *, stdin: bytes | Iterable[bytes] = b"", chunk: int = 1 << 20, bulk: bool = False
+    ) -> AsyncGenerator[ByteStream]:
+        first = not self.bulk
+        self.bulk.append(bulk)
+        if not first:
+            self.another.set()
+        async with self._host.stream(argv, stdin=stdin, chunk=chunk, bulk=bulk) as output:
+            yield _Slow(output, self.another) if first else output
+
+
+class _Slow:
+    def __init__(self, output: ByteStream, until: anyio.Event) -> None:
+        self._output, self._until = output, until
+        self.pump = output.pump
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        async for piece in self._output:
+            yield piece
+        with anyio.fail_after(10):
+            await self._until.wait()
+
+
+@pytest.mark.parametrize("files", [1100, 3])
+async def test_what_sends_much_is_started_while_the_machine_still_lists_it(
+    far: Far, tmp_path: Path, files: int
+) -> None:
+    for number in range(files):
+        (far.out / str(number)).write_bytes(b"%d" % number)
+    hosts: list[Patient] = []
+
+    async def connect() -> Any:
+        hosts.append(Patient(await far.connect()))
+        if files < 1000:
+            hosts[-1].another.set()
+        return hosts[-1]
+
+    with anyio.fail_after(40):
+        receipt = await far.pull(tmp_path / "home", factory=connect)
+    assert len(receipt.manifest.entries) == files
+    assert hosts[0].bulk == [False, files > 1000, False, False], "the list, what sends, and two looks at the end"

@@ -16,7 +16,8 @@ from remote_gpu_trainer.errors import TransferError
 from remote_gpu_trainer.transfer.chunks import ChunkMap
 from remote_gpu_trainer.transfer.landing import Landing
 from remote_gpu_trainer.transfer.orders import AHEAD, Feed, Orders
-from remote_gpu_trainer.transfer.receiver import HEADER, Receiver, Shelf
+from remote_gpu_trainer.transfer.receiver import HEADER, Receiver
+from remote_gpu_trainer.transfer.shelf import Shelf
 from remote_gpu_trainer.transfer.tasks import CHUNK, FileTask, Order, recall
 
 CONTENT = bytes(range(256)) * ((9 << 20) // 256)
@@ -46,7 +47,7 @@ def answer(number: int, order: Order, digest: bytes, content: bytes = CONTENT) -
     return HEADER.pack(number, 0, len(body)) + body + digest + b"\1"
 
 
-def nobody(size: int, answered: bool) -> None:
+def nobody(size: int, wire: int, answered: bool) -> None:
     """Who is not told of progress."""
 
 
