@@ -11,7 +11,8 @@ from remote_gpu_trainer.verify.loaders.described import Box, Call
 from remote_gpu_trainer.verify.outcome import BrokenArtifact
 
 NAMESPACE = "argparse Namespace"
-PATHS = {"pathlib PosixPath", "pathlib PurePosixPath"}
+PATHS = {f"{module} {name}" for module in ("pathlib", "pathlib._local") for name in ("PosixPath", "PurePosixPath")}
+"""Python 3.13 wrote them under the second module; other versions know the first."""
 SETTINGS = {NAMESPACE, *PATHS}
 
 
@@ -40,4 +41,5 @@ def built(target: Call, state: object) -> None:
 
 def torch_globals() -> list[Any]:
     """What ``weights_only`` has to be allowed for them."""
-    return [argparse.Namespace, pathlib.PosixPath, pathlib.PurePosixPath]
+    paths = [pathlib.PosixPath, pathlib.PurePosixPath]
+    return [argparse.Namespace, *paths, *((one, f"pathlib._local.{one.__name__}") for one in paths)]

@@ -1,5 +1,6 @@
 """Caps are counted on the journal's meter and on what is already promised, not on hope."""
 
+from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
@@ -24,9 +25,14 @@ def clock() -> HandClock:
     return HandClock()
 
 
-def caps(folder: Path, clock: HandClock, policy: Policy, *, leases: int = 1, hours: float = 4.0) -> Caps:
+@pytest.fixture
+def journal(tmp_path: Path, clock: HandClock) -> Iterator[SqliteJournal]:
+    with SqliteJournal(tmp_path / "home" / "journal.db", clock=clock) as opened:
+        yield opened
+
+
+def caps(journal: SqliteJournal, clock: HandClock, policy: Policy, *, leases: int = 1, hours: float = 4.0) -> Caps:
     """After so many rentals of $1 each that were seen running for so many hours."""
-    journal = SqliteJournal(folder / "home" / "journal.db", clock=clock)
     for number in range(leases):
         lease = LeaseId(f"run-{'abcdef'[number] * 6}")
         journal.open_lease(a_lease(lease), account_id=ACCOUNT, request={})
@@ -48,17 +54,16 @@ def caps(folder: Path, clock: HandClock, policy: Policy, *, leases: int = 1, hou
     ],
 )
 def test_each_cap_that_breaks_is_named_with_both_numbers(
-    tmp_path: Path, clock: HandClock, policy: Policy, over: tuple[str, ...]
+    journal: SqliteJournal, clock: HandClock, policy: Policy, over: tuple[str, ...]
 ) -> None:
-    found = caps(tmp_path, clock, policy).over(COST, UsdPerHour(0.22))
+    found = caps(journal, clock, policy).over(COST, UsdPerHour(0.22))
     assert tuple(one.split(":")[0].split(" ")[0] for one in found) == over
     assert all("the person's cap is $" in one for one in found)
 
 
-def test_yesterdays_dollars_do_not_count_today_and_count_in_all(tmp_path: Path, clock: HandClock) -> None:
+def test_yesterdays_dollars_do_not_count_today_and_count_in_all(journal: SqliteJournal, clock: HandClock) -> None:
     policy = Policy(max_usd_per_day=Usd(1.5), max_usd_total=Usd(1.5))
-    held = caps(tmp_path, clock, policy)
-    journal = SqliteJournal(tmp_path / "home" / "journal.db", clock=clock)
+    held = caps(journal, clock, policy)
     journal.record("observed", LeaseId("run-aaaaaa"), {"phase": "gone", "usd_per_hour": 0.0})
     journal.move(LeaseId("run-aaaaaa"), RunPhase.CLOSED, "gone")
     clock.pass_by(timedelta(hours=30).total_seconds())
@@ -67,13 +72,15 @@ def test_yesterdays_dollars_do_not_count_today_and_count_in_all(tmp_path: Path, 
         held.over(COST, UsdPerHour(0.22))
 
 
-def test_what_running_jobs_were_promised_counts_although_it_is_not_spent(tmp_path: Path, clock: HandClock) -> None:
-    held = caps(tmp_path, clock, Policy(max_usd_per_day=Usd(1.5)), hours=0.0)
+def test_what_running_jobs_were_promised_counts_although_it_is_not_spent(
+    journal: SqliteJournal, clock: HandClock
+) -> None:
+    held = caps(journal, clock, Policy(max_usd_per_day=Usd(1.5)), hours=0.0)
     assert (held.spent_today(), held.promised()) == (0.0, 1.0)
     assert held.over(COST, UsdPerHour(0.22))
 
 
-def test_the_number_of_instances_is_never_asked_about(tmp_path: Path, clock: HandClock) -> None:
-    held = caps(tmp_path, clock, Policy(max_instances=2), leases=2)
+def test_the_number_of_instances_is_never_asked_about(journal: SqliteJournal, clock: HandClock) -> None:
+    held = caps(journal, clock, Policy(max_instances=2), leases=2)
     with pytest.raises(BudgetExceeded, match="max_instances: 2 are held"):
         held.over(COST, UsdPerHour(0.22))
