@@ -239,7 +239,7 @@ async def test_a_job_that_resumes_by_itself_after_the_yes_keeps_its_machine(scen
         out = Path(scene.market.look(f"/instances/{instance_id}")["order"]["root"]) / "workspace" / "out"
         await until_there(out / "checkpoint-0.json")
         await stage.call("stop_instance", target=run, acknowledge=["VAST1", "VAST33"])
-        copy = await stage.call("copy_out", target=run)
+        copy = await stage.call("copy_out", target=run, acknowledge=["VAST33"])
         assert (await stage.call("verify_local", copy_id=copy["copy_id"]))["passed"]
         request = await asked(stage, run)
         token = agree(stage, request)
