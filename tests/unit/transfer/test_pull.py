@@ -3,7 +3,6 @@
 import hashlib
 import os
 import random
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,6 +24,7 @@ from remote_gpu_trainer.transfer.chunks import ChunkMap, Piece
 from remote_gpu_trainer.transfer.landing import Landing
 from remote_gpu_trainer.transfer.tasks import CHUNK, FileTask
 from tests.unit.transfer.conftest import LEASE, LIMITS, Far
+from tests.unit.transfer.littledisk import little_disk
 
 pytestmark = pytest.mark.anyio
 MIB = 1 << 20
@@ -362,13 +362,8 @@ async def test_what_changed_appeared_or_vanished_after_it_was_fetched_is_seen_by
 @pytest.fixture
 def little(tmp_path: Path) -> Iterator[Path]:
     """A file system of 6 MiB."""
-    place = tmp_path / "little"
-    place.mkdir()
-    made = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=6m", "none", place], capture_output=True, check=False)
-    if made.returncode:
-        pytest.skip("only root mounts a small file system: a full disk in the midst of a copy was not tried")
-    yield place
-    subprocess.run(["umount", "-l", place], check=True)
+    with little_disk(tmp_path / "little", 6) as place:
+        yield place
 
 
 async def test_a_disk_that_fills_up_in_the_midst_of_a_copy_ends_it_and_room_lets_it_go_on(

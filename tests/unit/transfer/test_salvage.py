@@ -4,7 +4,6 @@ import contextlib
 import hashlib
 import os
 import shutil
-import subprocess
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,6 +32,7 @@ from remote_gpu_trainer.transfer.limits import Progress
 from remote_gpu_trainer.transfer.rescue import LEAST, Door, demand_versions
 from remote_gpu_trainer.transfer.salvage import salvage
 from tests.unit.transfer.conftest import LEASE, LIMITS, RealClock
+from tests.unit.transfer.littledisk import little_disk
 
 RSYNC = shutil.which("rsync")
 pytestmark = [
@@ -333,13 +333,8 @@ async def test_a_file_that_grows_or_vanishes_while_it_is_fetched_is_noticed(
 @pytest.fixture
 def little(tmp_path: Path) -> Iterator[Path]:
     """A file system of 8 MiB."""
-    place = tmp_path / "little"
-    place.mkdir()
-    made = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "none", place], capture_output=True, check=False)
-    if made.returncode:
-        pytest.skip("only root mounts a small file system: a full disk in the midst of a copy was not tried")
-    yield place
-    subprocess.run(["umount", "-l", place], check=True)
+    with little_disk(tmp_path / "little", 8) as place:
+        yield place
 
 
 async def test_a_disk_that_fills_up_in_the_midst_of_a_rescue_ends_it_and_room_lets_it_go_on(
