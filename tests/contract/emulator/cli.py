@@ -57,3 +57,10 @@ class Cli:
     def raw(self, *words: str) -> Any:
         out = self.ok(*words, "--raw")
         return json.loads(out)
+
+    def logged(self, contract: str | int, word: str) -> str:
+        """The newest lines of an instance's log, once ``word`` is in them: what its onstart writes comes as it runs."""
+        for _ in range(100):
+            if word in (text := self.ok("logs", str(contract), "--tail", "20")):
+                return text
+        raise AssertionError(f"{word!r} never came into the log: {text}")
