@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from tests.contract.emulator.preloaded import Preloaded, Said
+from tests.preloaded import Preloaded, Said
 from tests.unit.emulator.renter import Renter
 
 PROGRAM = Path(sys.executable).with_name("vastai")
@@ -31,7 +31,7 @@ class Cli:
             "COLUMNS": "200",
         }
 
-        self.preloaded = Preloaded(self.env, home)
+        self.preloaded = Preloaded(("vastai", "vastai.cli.main"), [["--help"]], self.env, home)
 
     @property
     def key_file(self) -> Path:
