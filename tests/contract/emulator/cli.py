@@ -60,6 +60,7 @@ class Cli:
 
     def logged(self, contract: str | int, word: str) -> str:
         """The newest lines of an instance's log, once ``word`` is in them: what its onstart writes comes as it runs."""
+        text = ""
         for _ in range(100):
             if word in (text := self.ok("logs", str(contract), "--tail", "20")):
                 return text

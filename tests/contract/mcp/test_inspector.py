@@ -1,4 +1,4 @@
-"""The official MCP Inspector, in its command line mode, as a client of `rgt serve`."""
+"""The official MCP Inspector, in its command line mode, as a client of `rgt serve`: its pages are not installed."""
 
 import json
 import os
@@ -12,7 +12,7 @@ import pytest
 
 from tests.tools.test_tool_list import NAMES
 
-INSPECTOR = "@modelcontextprotocol/inspector@0.15.0"
+INSPECTOR = "@modelcontextprotocol/inspector-cli@0.15.0"
 pytestmark = [pytest.mark.timeout(240), pytest.mark.xdist_group("inspector")]
 
 
@@ -24,7 +24,7 @@ def inspector(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("inspector")
     words = [npm, "install", "--prefix", str(folder), "--no-audit", "--no-fund", "--no-save", INSPECTOR]
     installed = subprocess.run(words, cwd=folder, capture_output=True, text=True, timeout=180)
-    program = folder / "node_modules" / ".bin" / "mcp-inspector"
+    program = folder / "node_modules" / ".bin" / "mcp-inspector-cli"
     if installed.returncode != 0 or not program.exists():
         pytest.skip(f"the npm registry did not give the MCP Inspector: {installed.stderr[-200:]}")
     return program
