@@ -13,9 +13,9 @@ from remote_gpu_trainer.errors import ConnectionCut, HostUnreachable, WaitExpire
 from remote_gpu_trainer.ports import Clock, RemoteHost
 from remote_gpu_trainer.transfer.crew import crew
 from remote_gpu_trainer.transfer.crowd import Crowd
+from remote_gpu_trainer.transfer.farpython import python
 from remote_gpu_trainer.transfer.landing import full_or_other
 from remote_gpu_trainer.transfer.limits import Progress, ProgressSink
-from remote_gpu_trainer.transfer.manifests import python
 from remote_gpu_trainer.transfer.orders import Feed, Orders
 from remote_gpu_trainer.transfer.pace import Pace
 from remote_gpu_trainer.transfer.receiver import Receiver
@@ -63,11 +63,6 @@ class Line:
             return self._spare.pop()
         async with self._lock:
             return await self._factory()
-
-    @property
-    def spare(self) -> RemoteHost | None:
-        """A connection that nobody uses at this moment. It is not taken: others may use it as well."""
-        return self._spare[-1] if self._spare else None
 
     def give_back(self, host: RemoteHost) -> None:
         """Keep a working connection for the next use."""
