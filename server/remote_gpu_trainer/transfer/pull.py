@@ -195,6 +195,8 @@ async def _one_more(line: Line, senders: Standby) -> None:
 
 def _recall(tasks: Crowd, landing: Landing, chunks: ChunkMap, shelf: Shelf) -> None:
     """Take over what an earlier call left; a file of which only the name was missing gets it."""
+    if chunks.empty:
+        return
     try:
         for task in tasks:
             recall(task, landing, chunks)
