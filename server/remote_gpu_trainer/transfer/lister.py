@@ -88,6 +88,11 @@ class Lister:
         """Whether a process waits for a question."""
         return self._output is not None
 
+    @property
+    def unanswered(self) -> int:
+        """Questions that were sent and not answered yet."""
+        return len(self._asked)
+
     async def ask(self, host: RemoteHost, *questions: Question) -> None:
         """Send questions, over this connection where no process waits for them. Each has to be answered.
 
@@ -96,6 +101,10 @@ class Lister:
         """
         if self._output is None:
             await self._start(host)
+        self.send(*questions)
+
+    def send(self, *questions: Question) -> None:
+        """Send questions to the process that waits; where it is gone, the answer says so."""
         self._asked.extend(questions)
         self._input.put(b"".join(question.line(self._limits) for question in questions))
 

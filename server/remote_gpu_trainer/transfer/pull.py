@@ -12,16 +12,17 @@ import anyio.to_thread
 from remote_gpu_trainer.domain.artifacts import CopyReceipt, Manifest, Route, SkippedEntry
 from remote_gpu_trainer.domain.ids import CopyId, InstanceId, LeaseId
 from remote_gpu_trainer.domain.units import UsdPerGB
-from remote_gpu_trainer.errors import InvalidRequest, RemoteCommandFailed
+from remote_gpu_trainer.errors import InvalidRequest
 from remote_gpu_trainer.ports import Clock, RemoteHost
 from remote_gpu_trainer.transfer.chunks import ChunkMap
 from remote_gpu_trainer.transfer.crew import both
 from remote_gpu_trainer.transfer.crowd import Crowd
 from remote_gpu_trainer.transfer.fetch import BROKEN, FAR_S, Fetch, Line, far_sender
 from remote_gpu_trainer.transfer.landing import Landing, full_or_other
-from remote_gpu_trainer.transfer.leftovers import DATA_DISK, left_behind, question
+from remote_gpu_trainer.transfer.leftovers import DATA_DISK
 from remote_gpu_trainer.transfer.limits import CopyLimits, ProgressSink, egress
-from remote_gpu_trainer.transfer.lister import Lister, Question
+from remote_gpu_trainer.transfer.lister import Lister
+from remote_gpu_trainer.transfer.looks import Looks
 from remote_gpu_trainer.transfer.paths import Roll, shown
 from remote_gpu_trainer.transfer.plan import demand_price, demand_room, demand_within, plan_files, to_come
 from remote_gpu_trainer.transfer.roots import plain_roots, prefixes
@@ -30,8 +31,6 @@ from remote_gpu_trainer.transfer.shelf import Shelf
 from remote_gpu_trainer.transfer.standby import Standby
 from remote_gpu_trainer.transfer.tasks import recall
 
-Seen = tuple[Roster, tuple[SkippedEntry, ...]]
-"""The list as it is now, and what lies outside the copied paths."""
 SECOND_S = 3.0
 """What that may take which is opened before it is known whether it is needed."""
 ROUNDS = 3
@@ -93,29 +92,17 @@ async def pull(
     line, senders = Line(host_factory, clock), Standby(far_sender())
 
     lister = Lister(manifest_script, limits)
+    looks = Looks(lister, wanted, data_disk)
 
-    async def ask_first(host: RemoteHost) -> Roster:
-        async def listed() -> Roster:
-            await lister.ask(host, Question(wanted, for_copy=True))
-            return await lister.answer()
-
+    async def look_first(host: RemoteHost) -> Roster:
+        look = partial(looks.first, host)
         # Where it answers at once, what sends takes as long to start as to list, so both start together.
         if getattr(host, "round_trip_s", 0.0) < FAR_S:
-            return (await both(listed, partial(_ready, senders, host, bulk=True)))[0]
-        return (await both(listed, lambda: both(partial(_ready, senders, host), partial(_one_more, line, senders))))[0]
-
-    async def look(host: RemoteHost) -> Seen:
-        await lister.ask(host, Question(wanted, earlier=roster), question(wanted, data_disk))
-        return await lister.answer(), await left_behind(lister.answer, wanted, data_disk)
-
-    async def look_again(host: RemoteHost) -> Seen:
-        if lister.waits:  # since the first look, over the connection of that, which may be gone by now
-            with contextlib.suppress(*BROKEN, RemoteCommandFailed):
-                return await look(host)
-        return await look(host)
+            return (await both(look, partial(_ready, senders, host, bulk=True)))[0]
+        return (await both(look, lambda: both(partial(_ready, senders, host), partial(_one_more, line, senders))))[0]
 
     async with aclosing(line), aclosing(lister), aclosing(senders):
-        roster = await line.use(ask_first)
+        roster = await line.use(look_first)
         _demand_listed(wanted, roster)
         tasks, skipped = plan_files(roster.manifests, places, lease, limits)
         linked = tuple(roster.links.outside())
@@ -137,9 +124,9 @@ async def pull(
             fetch.estimate = estimate = egress(tasks.bytes_missing(), egress_usd_per_gb)
             demand_price(estimate, limits)
             for last in [*[False] * (ROUNDS - 1), True]:
-                await fetch.run(tasks)
+                await fetch.run(tasks, looks.ask_already)
                 earlier = roster
-                roster, left = await line.use(look_again)
+                roster, left = await line.use(looks.again)
                 fresh = None  # where the list is still the same, so is the plan
                 if roster.manifests != earlier.manifests:
                     fresh, _ = plan_files(roster.manifests, places, lease, limits)

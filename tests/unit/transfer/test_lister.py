@@ -7,6 +7,7 @@ import pytest
 
 from remote_gpu_trainer.errors import ConnectionCut, InvalidRequest, LimitExceeded, RemoteCommandFailed
 from remote_gpu_trainer.transfer.lister import Lister, Question
+from remote_gpu_trainer.transfer.looks import Looks
 from remote_gpu_trainer.transfer.roster import Roster
 from tests.unit.transfer.conftest import LIMITS, SCRIPT, Far
 
@@ -87,3 +88,28 @@ async def test_a_name_that_is_no_text_is_asked_for_and_listed_as_it_is(far: Far,
 def test_a_root_that_is_no_plain_absolute_path_is_refused_before_anything_is_asked(root: str) -> None:
     with pytest.raises(InvalidRequest, match="absolute path"):
         Question([root])
+
+
+async def test_an_answer_from_before_the_last_bytes_were_fetched_is_not_the_last_look(far: Far, lister: Lister) -> None:
+    host, looks = await far.connect(), Looks(lister, [OUT], "/workspace")
+    await looks.first(host)
+    looks.ask_already()
+    await host.run(["true"], timeout_s=10)  # takes longer than to list an empty folder
+    (far.out / "late").write_bytes(b"fetched in another round")
+    looks.ask_already()
+
+    assert paths((await looks.again(host))[0]) == ["late"]
+
+
+async def test_the_last_look_is_taken_over_another_connection_where_the_first_is_gone(far: Far, lister: Lister) -> None:
+    host, looks = await far.connect(), Looks(lister, [OUT], "/workspace")
+    await looks.first(host)
+    looks.ask_already()
+    await host.close()
+    (far.out / "late").write_bytes(b"1")
+    (far.out.parent / "beside").write_bytes(b"12")
+
+    roster, left = await looks.again(await far.connect())
+
+    assert paths(roster) == ["late"]
+    assert [(entry.path, entry.size) for entry in left] == [("/workspace/beside", 2)]

@@ -77,6 +77,7 @@ def receive(folder: Path, stream: bytes, *tasks: FileTask, may_pack: bool = True
             for at in range(0, len(stream), step):
                 receiver.feed(stream[at : at + step])
             receiver.end()
+            shelf.flush()
         except TransferError:
             receiver.abandon()
             raise
@@ -224,6 +225,7 @@ def test_after_a_cut_at_any_byte_of_a_packed_stream_nothing_that_was_proven_come
             for number, (piece, wire) in enumerate(zip(pieces, packed(*pieces), strict=True)):
                 receiver.feed(answer(number, piece, wire))
             receiver.end()
+            shelf.flush()
         assert (folder / "big").read_bytes() == content
         assert (folder / "after").read_bytes() == after
         assert told.bytes + came.bytes <= len(content) + len(after) + len(after), "only a cut small file comes again"
