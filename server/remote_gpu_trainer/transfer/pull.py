@@ -15,6 +15,7 @@ from remote_gpu_trainer.domain.units import UsdPerGB
 from remote_gpu_trainer.errors import InvalidRequest, RemoteCommandFailed
 from remote_gpu_trainer.ports import Clock, RemoteHost
 from remote_gpu_trainer.transfer.chunks import ChunkMap
+from remote_gpu_trainer.transfer.claims import Claims
 from remote_gpu_trainer.transfer.crew import both
 from remote_gpu_trainer.transfer.crowd import Crowd
 from remote_gpu_trainer.transfer.cue import Cue
@@ -146,7 +147,9 @@ async def pull(
         shelf = Shelf(landing, chunks)
         left: tuple[SkippedEntry, ...] = ()
         try:
-            await anyio.to_thread.run_sync(_recall, tasks, landing, chunks, shelf)
+            claims = await anyio.to_thread.run_sync(_recall, tasks, landing, chunks, shelf)
+            if claims:
+                await line.use(claims.confirm)
             demand_room(tasks, landing, limits)
             if before is not None:
                 before(to_come(tasks, landing), tasks.fates.count_open())
@@ -240,16 +243,20 @@ async def _one_more(line: Line, senders: Standby) -> None:
         await senders.start(host)
 
 
-def _recall(tasks: Crowd, landing: Landing, chunks: ChunkMap, shelf: Shelf) -> None:
+def _recall(tasks: Crowd, landing: Landing, chunks: ChunkMap, shelf: Shelf) -> Claims:
     """Take over what an earlier call left; a file of which only the name was missing gets it."""
+    claims = Claims(tasks, shelf)
     try:
-        for task in tasks:
-            recall(task, landing, chunks)
+        for number, task in enumerate(tasks):
+            rescued = recall(task, landing, chunks)
             if task.open and task.entry.size and not task.missing():
                 shelf.finish(task)
+            elif rescued is not None:
+                claims.add(number, rescued)
         chunks.let_go()
     except OSError as bad:
         raise full_or_other(bad, landing.path) from bad
+    return claims
 
 
 def _demand_listed(roots: Sequence[str], roster: Roster) -> None:

@@ -23,7 +23,7 @@ from remote_gpu_trainer.transfer.limits import CopyLimits, Progress, ProgressSin
 from remote_gpu_trainer.transfer.paths import PARTIAL_FOLDER, shown
 from remote_gpu_trainer.transfer.plan import demand_price, demand_room, plan_files
 from remote_gpu_trainer.transfer.roots import plain_roots, prefixes
-from remote_gpu_trainer.transfer.tasks import FileTask
+from remote_gpu_trainer.transfer.tasks import FileTask, at_home
 
 STAGING = "rescue"
 TRIES = 3
@@ -33,7 +33,6 @@ SLACK = 64 << 20
 """Bytes above what was listed that a file may have grown by before the far side is taken for broken."""
 _PROGRESS = re.compile(rb"\s*(\d+)\s+\d+%")
 _RECEIVED = re.compile(rb"Total bytes received: (\d+)")
-SECOND = 10**9
 _WRITING_FAILED = 11
 """rsync's exit value for a file that could not be written."""
 _FULL = ("No space left on device", "Disk quota exceeded")
@@ -137,11 +136,8 @@ async def _believe(door: rescue.Door, tasks: Sequence[FileTask], landing: Landin
 
 def _recall(tasks: Sequence[FileTask], landing: Landing, chunks: ChunkMap) -> None:
     for task in tasks:
-        done = chunks.finished(task.path)
-        if done is None or (done.source, done.size) != (task.source, task.entry.size):
-            continue
-        if done.mtime_ns // SECOND == task.entry.mtime_ns // SECOND and landing.sha256(task.path) == done.sha256:
-            task.sha256 = done.sha256
+        done = at_home(task, landing, chunks, by_second=True)
+        task.sha256 = None if done is None else done.sha256
 
 
 async def _fetch(door: rescue.Door, wanted: dict[str, FileTask], staging: Path, meter: "_Meter") -> int:
@@ -208,20 +204,20 @@ class _Meter:
 def _settle(wanted: dict[str, FileTask], proven: set[str], staging: Path, landing: Landing, chunks: ChunkMap) -> int:
     """Give every file that is proven its name; say of the others why not. Returns the number of the first."""
     staged = Landing(staging)
-    done: list[tuple[str, str, Finished]] = []
+    done = 0
     try:
         for path, task in wanted.items():
             task.failed = _publish(path, task, staged, landing, same=path in proven)
             if task.failed is None and task.sha256 is not None:
                 size, mtime_ns = task.entry.size, task.entry.mtime_ns
-                finished = Finished(source=task.source, size=size, mtime_ns=mtime_ns, sha256=task.sha256)
-                done.append((task.path, task.key, finished))
+                finished = Finished(task.source, size, mtime_ns, task.sha256, rescued=True)
+                chunks.finish([(task.path, task.key, finished)])
+                done += 1
     finally:
         staged.close()
-        chunks.finish(done)
-    if len(done) == len(wanted):
+    if done == len(wanted):
         shutil.rmtree(staging, ignore_errors=True)
-    return len(done)
+    return done
 
 
 def _publish(path: str, task: FileTask, staged: Landing, landing: Landing, *, same: bool) -> str | None:
