@@ -20,6 +20,7 @@ from remote_gpu_trainer.transfer.crew import both
 from remote_gpu_trainer.transfer.crowd import Crowd
 from remote_gpu_trainer.transfer.cue import Cue
 from remote_gpu_trainer.transfer.fetch import BROKEN, FAR_S, Fetch, Line, far_sender
+from remote_gpu_trainer.transfer.halves import clear
 from remote_gpu_trainer.transfer.landing import Landing, full_or_other
 from remote_gpu_trainer.transfer.leftovers import DATA_DISK, left_behind
 from remote_gpu_trainer.transfer.limits import CopyLimits, ProgressSink, egress
@@ -169,6 +170,7 @@ async def pull(
                 if not _settle(tasks, fresh, limits, last=last):
                     break
                 demand_room(tasks, landing, limits)
+            await anyio.to_thread.run_sync(clear, landing, chunks, tasks, lease)
         finally:
             await anyio.to_thread.run_sync(shelf.close)
             chunks.close()

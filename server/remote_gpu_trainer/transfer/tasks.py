@@ -32,6 +32,15 @@ class Order:
     that of the whole beginning of the file."""
 
 
+STEM = 24
+"""Hexadecimal digits."""
+
+
+def stem(source: str, path: str) -> str:
+    """How the names of all unfinished versions of one file begin."""
+    return hashlib.sha256(f"{source}\0{path}".encode()).hexdigest()[:STEM]
+
+
 _DONE, _FAILED, _CHANGED = 1, 2, 4
 
 
@@ -141,10 +150,10 @@ class FileTask:
 
     @property
     def key(self) -> str:
-        """Name of the unfinished file: source, path, size and time decide it."""
+        """Name of the unfinished file: source, path, size and time decide it, its beginning the first two alone."""
         if not self._key:
             mark = f"{self.source}\0{self.path}\0{self.entry.size}\0{self.entry.mtime_ns}"
-            self._key = hashlib.sha256(mark.encode()).hexdigest()[:40]
+            self._key = stem(self.source, self.path) + hashlib.sha256(mark.encode()).hexdigest()[:40]
         return self._key
 
     @property

@@ -18,7 +18,7 @@ from remote_gpu_trainer.errors import ConnectionCut, TransferError
 from remote_gpu_trainer.ports import ByteStream
 from remote_gpu_trainer.ssh import ParamikoHost
 from remote_gpu_trainer.transfer import far_hasher, recheck_local
-from tests.unit.transfer.conftest import Far
+from tests.unit.transfer.conftest import LEASE, Far
 from tests.unit.transfer.test_salvage import RSYNC, Machine, tree
 
 pytestmark = [
@@ -192,6 +192,116 @@ def test_only_a_plain_file_of_the_listed_size_and_nanosecond_is_hashed(tmp_path:
     done = subprocess.run([sys.executable, far_hasher.__file__], input=lines, stdout=subprocess.PIPE, check=True)
     told = dict(line.split() for line in done.stdout.decode().splitlines() if line)
     assert told == {str(number): row[-1] for number, row in enumerate(rows)}
+
+
+async def cut_short(far: Far, home: Path, *, after: int, **other: Any) -> None:
+    """Copy over SSH until so many bytes have come, and nobody answers any more."""
+    before = len(far.connections)
+
+    async def once() -> ParamikoHost:
+        if len(far.connections) > before:
+            raise ConnectionCut("gone")
+        far.box.faults.cut_after_bytes = after
+        return await far.connect()
+
+    with pytest.raises(ConnectionCut):
+        await far.pull(home, factory=once, **other)
+    far.box.faults.cut_after_bytes = None
+
+
+def unfinished(home: Path) -> list[Path]:
+    """What lies beside the map of what has arrived."""
+    return [path for path in (home / ".rgt-partial").rglob("*") if path.name != "map.jsonl"]
+
+
+async def test_a_rescue_goes_on_from_the_half_that_a_broken_copy_over_ssh_left_and_clears_it_away(
+    far: Far, machine: Machine, tmp_path: Path
+) -> None:
+    content, home = os.urandom(24 * MIB), tmp_path / "home"
+    (far.out / "big").write_bytes(content)
+    (far.out / "small").write_bytes(b"small")
+    await cut_short(far, home, after=14 * MIB)
+    assert tree(home).keys() <= {"small"}
+
+    receipt = await machine.salvage(home)
+
+    assert receipt.bytes_transferred < 24 * MIB - 8 * MIB
+    assert receipt.estimated_cost == pytest.approx(receipt.bytes_transferred / 1e9 * 0.02, rel=0.2)
+    assert tree(home) == {"big": content, "small": b"small"}
+    assert unfinished(home) == []
+    assert (await far.pull(home)).bytes_transferred == 0
+
+
+async def test_the_half_of_a_file_that_changed_since_serves_as_far_as_it_is_still_the_same(
+    far: Far, machine: Machine, tmp_path: Path
+) -> None:
+    content, home = os.urandom(24 * MIB), tmp_path / "home"
+    (far.out / "big").write_bytes(content)
+    await cut_short(far, home, after=14 * MIB)
+    content = b"other" + content[5:] + b"and more"
+    (far.out / "big").write_bytes(content)
+
+    receipt = await machine.salvage(home)
+
+    assert receipt.bytes_transferred < 24 * MIB - 8 * MIB
+    assert tree(home) == {"big": content}
+    assert unfinished(home) == []
+
+
+async def test_a_rescue_builds_on_whichever_half_is_the_larger(far: Far, machine: Machine, tmp_path: Path) -> None:
+    content, home = os.urandom(24 * MIB), tmp_path / "home"
+    (far.out / "big").write_bytes(content)
+    await cut_short(far, home, after=14 * MIB)
+    staged = home / ".rgt-partial" / "rescue" / LEASE / "workspace" / "out" / "big"
+    staged.parent.mkdir(parents=True)
+    staged.write_bytes(content[: 2 * MIB])
+
+    receipt = await machine.salvage(home)
+
+    assert receipt.bytes_transferred < 24 * MIB - 8 * MIB
+    assert tree(home) == {"big": content}
+
+
+async def test_halves_of_another_lease_and_of_files_that_are_not_whole_stay(
+    far: Far, machine: Machine, tmp_path: Path
+) -> None:
+    content, home = os.urandom(12 * MIB), tmp_path / "home"
+    (far.out / "big").write_bytes(content)
+    await cut_short(far, home, after=7 * MIB)
+    (far.out / "big").rename(far.out / "BIG")
+    await cut_short(far, home, after=7 * MIB, lease="other-abcdef")
+    before = unfinished(home)
+    assert len(before) == 2
+
+    await machine.salvage(home)
+    assert unfinished(home) == before
+
+    (far.out / "BIG").rename(far.out / "big")
+    (home / "big").mkdir()
+    assert "in the way" in (await machine.salvage(home)).skipped[0].reason
+    assert set(before) <= set(unfinished(home))
+
+    (home / "big").rmdir()
+    assert (await machine.salvage(home)).bytes_transferred < SPARE
+    assert len(unfinished(home)) == 1
+    assert set(unfinished(home)) < set(before)
+    assert (await far.pull(home, lease="other-abcdef")).bytes_transferred == 12 * MIB
+
+
+async def test_a_copy_over_ssh_clears_away_what_a_broken_rescue_left(
+    far: Far, machine: Machine, tmp_path: Path
+) -> None:
+    content, home = os.urandom(3 * MIB), tmp_path / "home"
+    (far.out / "big").write_bytes(content)
+    staged = home / ".rgt-partial" / "rescue" / LEASE / "workspace" / "out"
+    staged.mkdir(parents=True)
+    for name in ("big", ".big.x1Y2z3", "other", ".other.x1Y2z3", ".big.rc"):
+        (staged / name).write_bytes(content[:MIB])
+
+    await far.pull(home)
+
+    assert sorted(os.listdir(staged)) == [".big.rc", ".other.x1Y2z3", "other"]
+    assert tree(home) == {"big": content}
 
 
 async def test_a_rescue_takes_what_came_over_ssh_as_it_is(
