@@ -18,8 +18,8 @@ MOST_HELD = 64
 BLOCK = 512
 """Bytes of a block in stat(2), whatever the file system's own are."""
 DROPPED = "dropped"
-MAP = "map.jsonl"
-"""What has arrived, beside the unfinished files."""
+MAP, LOCK = "map.jsonl", "lock"
+"""What has arrived, and what the copy that is under way holds, beside the unfinished files."""
 
 
 class Landing:
@@ -54,12 +54,12 @@ class Landing:
 
     @property
     def any_begun(self) -> bool:
-        """Whether any unfinished file may be there; the map beside them is none."""
-        return not self._known <= {MAP}
+        """Whether any unfinished file may be there; the map beside them is none, nor is the lock."""
+        return not self._known <= {MAP, LOCK}
 
     def unfinished(self) -> list[str]:
-        """Names of what lies beside the map."""
-        return sorted(self._known - {MAP})
+        """Names of what lies beside the map and the lock."""
+        return sorted(self._known - {MAP, LOCK})
 
     def open_partial(self, name: str) -> int:
         """A descriptor for an unfinished file, made when missing; the caller closes it."""
