@@ -148,7 +148,7 @@ async def pull(
         shelf = Shelf(landing, chunks)
         left: tuple[SkippedEntry, ...] = ()
         try:
-            claims = await anyio.to_thread.run_sync(_recall, tasks, landing, chunks, shelf)
+            claims = await anyio.to_thread.run_sync(_recall, tasks, shelf, lease)
             if claims:
                 await line.use(claims.confirm)
             demand_room(tasks, landing, limits)
@@ -245,9 +245,12 @@ async def _one_more(line: Line, senders: Standby) -> None:
         await senders.start(host)
 
 
-def _recall(tasks: Crowd, landing: Landing, chunks: ChunkMap, shelf: Shelf) -> Claims:
-    """Take over what an earlier call left; a file of which only the name was missing gets it."""
-    claims = Claims(tasks, shelf)
+def _recall(tasks: Crowd, shelf: Shelf, lease: LeaseId) -> Claims:
+    """Take over what an earlier call left; a file of which only the name was missing gets it.
+
+    Returns what the machine has to confirm first.
+    """
+    landing, chunks, claims = shelf.landing, shelf.chunks, Claims(tasks, shelf, lease)
     try:
         for number, task in enumerate(tasks):
             rescued = recall(task, landing, chunks)
@@ -256,6 +259,7 @@ def _recall(tasks: Crowd, landing: Landing, chunks: ChunkMap, shelf: Shelf) -> C
             elif rescued is not None:
                 claims.add(number, rescued)
         chunks.let_go()
+        claims.add_staged()
     except OSError as bad:
         raise full_or_other(bad, landing.path) from bad
     return claims

@@ -213,6 +213,11 @@ class FileTask:
         self.have = merged
         self._begin()
 
+    def begin_with(self, length: int) -> None:
+        """Start over with so many bytes from the first one on, which are on the disk."""
+        self.have, self.hashed, self._running = [], 0, None
+        self.add(0, length)
+
     def missing(self) -> list[tuple[int, int]]:
         """What has not arrived."""
         gaps, at = list[tuple[int, int]](), 0

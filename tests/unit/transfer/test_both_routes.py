@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import shutil
+import stat
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterable, Sequence
@@ -17,9 +18,12 @@ from remote_gpu_trainer.emulator.box import MachineRsync
 from remote_gpu_trainer.errors import ConnectionCut, TransferError
 from remote_gpu_trainer.ports import ByteStream
 from remote_gpu_trainer.ssh import ParamikoHost
-from remote_gpu_trainer.transfer import far_hasher, recheck_local
-from tests.unit.transfer.conftest import LEASE, Far
+from remote_gpu_trainer.transfer import far_hasher, read_manifest, recheck_local
+from remote_gpu_trainer.transfer.claims import Claims
+from remote_gpu_trainer.transfer.plan import plan_files
+from tests.unit.transfer.conftest import LEASE, LIMITS, SCRIPT, Far
 from tests.unit.transfer.test_salvage import RSYNC, Machine, tree
+from tests.unit.transfer.test_stream import shelf_in
 
 pytestmark = [
     pytest.mark.anyio,
@@ -145,18 +149,17 @@ async def test_a_machine_that_does_not_confirm_a_rescued_file_sends_it_again(
     assert tree(tmp_path / "home") == filled
 
 
-@pytest.mark.parametrize(
-    "script", ["echo hello", "echo 0 -; echo 0 -", "echo 4 -", f"echo 1 {'0' * 63}", "head -c 200 /dev/zero"]
-)
 async def test_hashes_that_nobody_asked_for_end_the_copy(
-    far: Far, machine: Machine, filled: dict[str, bytes], tmp_path: Path, script: str
+    far: Far, machine: Machine, filled: dict[str, bytes], tmp_path: Path
 ) -> None:
-    async def connect() -> Any:
-        return Asked(await far.connect(), [], script)
-
     await machine.salvage(tmp_path / "home")
-    with pytest.raises(TransferError, match="where a hash of a file was asked for"):
-        await far.pull(tmp_path / "home", factory=connect)
+    for script in ("echo hello", "echo 0 -; echo 0 -", "echo 4 -", f"echo 1 {'0' * 63}", "head -c 200 /dev/zero"):
+
+        async def connect(script: str = script) -> Any:
+            return Asked(await far.connect(), [], script)
+
+        with pytest.raises(TransferError, match="where a hash of a file was asked for"):
+            await far.pull(tmp_path / "home", factory=connect)
     assert tree(tmp_path / "home") == filled
 
 
@@ -286,6 +289,78 @@ async def test_halves_of_another_lease_and_of_files_that_are_not_whole_stay(
     assert len(unfinished(home)) == 1
     assert set(unfinished(home)) < set(before)
     assert (await far.pull(home, lease="other-abcdef")).bytes_transferred == 12 * MIB
+
+
+def staged_by_a_broken_rescue(home: Path, files: dict[str, bytes]) -> None:
+    """What a rescue has of files when it is killed: rsync writes each from its beginning on."""
+    for name, content in files.items():
+        place = home / ".rgt-partial" / "rescue" / LEASE / "workspace" / "out" / name
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(content)
+
+
+async def test_what_a_broken_rescue_had_is_gone_on_from_over_ssh(
+    far: Far, machine: Machine, filled: dict[str, bytes], tmp_path: Path
+) -> None:
+    home = tmp_path / "home"
+    begun = {"model.bin": filled["model.bin"][: 4 * MIB], "ü": filled["ü"][:200], "a/log.txt": filled["a/log.txt"]}
+    staged_by_a_broken_rescue(home, begun)
+
+    receipt = await far.pull(home)
+
+    assert receipt.bytes_transferred == 2 * MIB + 300
+    assert tree(home) == filled
+    assert recheck_local(receipt) == []
+    assert {path.name for path in unfinished(home)} == set()
+    assert [stat.S_IMODE((home / name).stat().st_mode) for name in begun] == [0o600] * 3
+    assert (await far.pull(home)).bytes_transferred == 0
+
+
+async def test_what_a_broken_rescue_had_of_other_bytes_is_not_believed(
+    far: Far, machine: Machine, filled: dict[str, bytes], tmp_path: Path
+) -> None:
+    home = tmp_path / "home"
+    other = {"model.bin": os.urandom(4 * MIB), "ü": b"v" * 300, "a/log.txt": b"longer than it is", "empty": b""}
+    staged_by_a_broken_rescue(home, other)
+    receipt = await far.pull(home)
+    assert receipt.bytes_transferred == sum(map(len, filled.values()))
+    assert tree(home) == filled
+    assert unfinished(home) == []
+
+
+async def test_the_larger_half_is_gone_on_from_over_ssh(far: Far, machine: Machine, tmp_path: Path) -> None:
+    content, home = os.urandom(12 * MIB), tmp_path / "home"
+    (far.out / "big").write_bytes(content)
+    await cut_short(far, home, after=9 * MIB)
+    staged_by_a_broken_rescue(home, {"big": content[:MIB]})
+    assert (await far.pull(home)).bytes_transferred < 12 * MIB - 5 * MIB
+
+    (far.out / "next").write_bytes(content)
+    await cut_short(far, home, after=5 * MIB)
+    staged_by_a_broken_rescue(home, {"next": content[: 11 * MIB]})
+    assert (await far.pull(home)).bytes_transferred == MIB
+    assert tree(home) == {"big": content, "next": content}
+    assert unfinished(home) == []
+
+
+async def test_a_machine_that_takes_too_long_to_hash_sends_its_files(
+    far: Far, machine: Machine, tmp_path: Path
+) -> None:
+    (far.out / "f").write_bytes(b"content")
+    await machine.salvage(tmp_path / "home")
+    manifests = await read_manifest(
+        host := await far.connect(), ["/workspace/out"], hash=False, limits=LIMITS, manifest_script=SCRIPT
+    )
+    tasks, _ = plan_files(manifests, [""], LEASE, LIMITS)
+    with shelf_in(tmp_path / "home") as shelf:
+        claims = Claims(tasks, shelf, LEASE)
+        claims.add(0, hashlib.sha256(b"content").hexdigest())
+        slow: Any = Asked(host, asked := [], "sleep 20; echo 0 -")
+        with pytest.raises(ConnectionCut, match="did not hash its files within"):
+            await claims.confirm(slow, patience_s=0.1)
+        await claims.confirm(slow)
+    assert asked == ["asked"]
+    assert tasks.fates.count_open() == 1
 
 
 async def test_a_copy_over_ssh_clears_away_what_a_broken_rescue_left(
