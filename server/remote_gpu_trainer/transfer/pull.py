@@ -15,9 +15,11 @@ from remote_gpu_trainer.domain.units import UsdPerGB
 from remote_gpu_trainer.errors import InvalidRequest
 from remote_gpu_trainer.ports import Clock, RemoteHost
 from remote_gpu_trainer.transfer.chunks import ChunkMap
+from remote_gpu_trainer.transfer.claims import Claims
 from remote_gpu_trainer.transfer.crew import both
 from remote_gpu_trainer.transfer.crowd import Crowd
 from remote_gpu_trainer.transfer.fetch import BROKEN, FAR_S, Fetch, Line, far_sender
+from remote_gpu_trainer.transfer.halves import clear
 from remote_gpu_trainer.transfer.landing import Landing, full_or_other
 from remote_gpu_trainer.transfer.leftovers import DATA_DISK
 from remote_gpu_trainer.transfer.limits import CopyLimits, ProgressSink, egress
@@ -116,7 +118,9 @@ async def pull(
         shelf = Shelf(landing, chunks)
         left: tuple[SkippedEntry, ...] = ()
         try:
-            await anyio.to_thread.run_sync(_recall, tasks, landing, chunks, shelf)
+            claims = await anyio.to_thread.run_sync(_recall, tasks, shelf, lease)
+            if claims:
+                await line.use(claims.confirm)
             demand_room(tasks, landing, limits)
             if before is not None:
                 before(to_come(tasks, landing), tasks.fates.count_open())
@@ -134,6 +138,7 @@ async def pull(
                 if not _settle(tasks, fresh, limits, last=last):
                     break
                 demand_room(tasks, landing, limits)
+            await anyio.to_thread.run_sync(clear, landing, chunks, tasks, lease)
         finally:
             await anyio.to_thread.run_sync(shelf.close)
             chunks.close()
@@ -180,18 +185,24 @@ async def _one_more(line: Line, senders: Standby) -> None:
         await senders.start(host)
 
 
-def _recall(tasks: Crowd, landing: Landing, chunks: ChunkMap, shelf: Shelf) -> None:
-    """Take over what an earlier call left; a file of which only the name was missing gets it."""
-    if chunks.empty:
-        return
+def _recall(tasks: Crowd, shelf: Shelf, lease: LeaseId) -> Claims:
+    """Take over what an earlier call left; a file of which only the name was missing gets it.
+
+    Returns what the machine has to confirm first.
+    """
+    landing, chunks, claims = shelf.landing, shelf.chunks, Claims(tasks, shelf, lease)
     try:
-        for task in tasks:
-            recall(task, landing, chunks)
+        for number, task in enumerate(() if chunks.empty else tasks):
+            rescued = recall(task, landing, chunks)
             if task.open and task.entry.size and not task.missing():
                 shelf.finish(task)
+            elif rescued is not None:
+                claims.add(number, rescued)
         chunks.let_go()
+        claims.add_staged()
     except OSError as bad:
         raise full_or_other(bad, landing.path) from bad
+    return claims
 
 
 def _demand_listed(roots: Sequence[str], roster: Roster) -> None:
