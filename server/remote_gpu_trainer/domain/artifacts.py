@@ -195,6 +195,9 @@ class BucketObject(Value):
     size: int
     etag: str
     proven_by: Literal["stored-checksum", "read-back"]
+    version: str | None = None
+    """The store's name of this very version, under which it can be read after another took its place; None where the
+    bucket keeps no versions."""
 
 
 class BucketCopy(Value):

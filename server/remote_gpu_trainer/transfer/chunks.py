@@ -104,6 +104,11 @@ class ChunkMap:
                 return Finished(*rest[-4:])
         return None
 
+    @property
+    def spent(self) -> bool:
+        """Whether nothing that was there is left for a later copy; its readers pop what they take over."""
+        return not (self.pieces or self.beginnings or len(self._finished))
+
     def let_go(self) -> None:
         """Hold no longer what was there: it has been taken over."""
         self.pieces, self.beginnings, self._finished = {}, {}, Whereabouts()

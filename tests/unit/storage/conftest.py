@@ -50,8 +50,9 @@ def s3(plain: Any, the_faults: Faults) -> Any:
     if any(one["Name"] == BUCKET for one in plain.list_buckets()["Buckets"]):
         for one in plain.list_multipart_uploads(Bucket=BUCKET).get("Uploads", ()):
             plain.abort_multipart_upload(Bucket=BUCKET, Key=one["Key"], UploadId=one["UploadId"])
-        for one in plain.list_objects_v2(Bucket=BUCKET).get("Contents", ()):
-            plain.delete_object(Bucket=BUCKET, Key=one["Key"])
+        found = plain.list_object_versions(Bucket=BUCKET)
+        for one in (*found.get("Versions", ()), *found.get("DeleteMarkers", ())):
+            plain.delete_object(Bucket=BUCKET, Key=one["Key"], VersionId=one["VersionId"])
         plain.delete_bucket(Bucket=BUCKET)
     plain.create_bucket(Bucket=BUCKET)
     the_faults.heal()
