@@ -90,6 +90,13 @@ class Faulty:
     def __call__(self, environ: dict[str, Any], start: Any) -> Iterable[bytes]:
         faults, operation = self._faults, _operation(environ)
         faults.asked.append(operation)
+        number = 0
+        if operation == "GetObject":
+            number = int(_query(environ).get("partNumber", ["0"])[0]) if faults.knows_parts else 0
+            start = self._by_part(environ, number, start) if number else start
+            faults.ranges.append(str(environ.get("HTTP_RANGE")))
+            if faults.before_range is not None:
+                faults.before_range(str(environ["PATH_INFO"]), str(environ.get("HTTP_RANGE")))
         if faults.before is not None:
             faults.before(operation)
         if operation in faults.denied:
@@ -106,12 +113,6 @@ class Faulty:
             answer = self._app(environ, _of_any_length(start))
             return self._with_checksums(b"".join(answer), _query(environ)["uploadId"][0])
         if operation == "GetObject":
-            number = int(_query(environ).get("partNumber", ["0"])[0]) if faults.knows_parts else 0
-            if number:
-                start = self._by_part(environ, number, start)
-            faults.ranges.append(str(environ.get("HTTP_RANGE")))
-            if faults.before_range is not None:
-                faults.before_range(str(environ["PATH_INFO"]), str(environ.get("HTTP_RANGE")))
             return self._given(self._app(environ, start), environ, spoilt=0 < number == faults.spoil)
         answer = self._app(environ, start)
         return cast(Iterable[bytes], answer)
@@ -165,7 +166,8 @@ class Faulty:
                     _cut(environ)
                 block = whole[at : at + BLOCK]
                 came += len(block)
-                self._faults.read += len(block)
+                with self._faults.lock:
+                    self._faults.read += len(block)
                 yield block
 
     def _with_checksums(self, text: bytes, upload: str) -> list[bytes]:

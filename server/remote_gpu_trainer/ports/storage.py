@@ -22,6 +22,11 @@ class ObjectStore(Protocol):
         """``s3://bucket/prefix``."""
         ...
 
+    @property
+    def at_once(self) -> int:
+        """How many requests it has under way at most: more workers than that only wait."""
+        ...
+
     def part_bytes(self, size: int) -> int | None:
         """Length of the parts in which a file of so many bytes is sent; None when it goes in one piece."""
         ...

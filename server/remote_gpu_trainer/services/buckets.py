@@ -21,7 +21,6 @@ from remote_gpu_trainer.transfer.paths import shown
 from remote_gpu_trainer.transfer.restore import restore
 from remote_gpu_trainer.transfer.upload import Uploads, weigh
 
-AT_ONCE = 8
 MOST_NAMED = 5
 STILL_THERE = "The local copy is whole, and the machine is as it was."
 OpenStore = Callable[[str], ObjectStore]
@@ -154,7 +153,7 @@ class _Filling:
         try:
             self._there = await self._store.etags()
             await self.uploads.recall(self._receipt.manifest.files)
-            await crew(self._work, AT_ONCE)
+            await crew(self._work, self._store.at_once)
             await self.uploads.settle()
         except TransferError as bad:
             bad.message += self.uploads.left()

@@ -37,9 +37,10 @@ class S3Store:
         url: Bucket and prefix.
         part: Bytes above which a file goes in parts, and of each of them; S3 takes none below 5 MiB but the last.
         tries: Of each request, with growing pauses.
+        at_once: Requests under way at most.
     """
 
-    def __init__(self, url: BucketUrl, *, part: int = PART, tries: int = 5) -> None:
+    def __init__(self, url: BucketUrl, *, part: int = PART, tries: int = 5, at_once: int = AT_ONCE) -> None:
         import boto3
         from botocore.config import Config
 
@@ -48,7 +49,7 @@ class S3Store:
             connect_timeout=10,
             read_timeout=60,
             retries={"mode": "standard", "max_attempts": tries},
-            max_pool_connections=AT_ONCE,
+            max_pool_connections=at_once,
             request_checksum_calculation="when_required",
             response_checksum_validation="when_required",
         )
@@ -57,7 +58,7 @@ class S3Store:
         except Exception as bad:  # botocore has no common parent for settings that it cannot read
             raise failed(f"{url} cannot be reached", bad) from bad
         self._parts, self._reader = Parts(self._client, url), Reader(self._client, url)
-        self._slots = anyio.CapacityLimiter(AT_ONCE)
+        self._slots = anyio.CapacityLimiter(at_once)
 
     @property
     def place(self) -> str:
@@ -67,6 +68,11 @@ class S3Store:
     def describe(self) -> str:
         """``s3://bucket/prefix``."""
         return str(self._url)
+
+    @property
+    def at_once(self) -> int:
+        """Requests under way at most."""
+        return int(self._slots.total_tokens)
 
     def part_bytes(self, size: int) -> int | None:
         """16 MiB, or what makes 10,000 parts of the file."""

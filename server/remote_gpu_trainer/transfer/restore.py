@@ -23,8 +23,6 @@ from remote_gpu_trainer.transfer.landing import MAP, Landing, full_or_other
 from remote_gpu_trainer.transfer.limits import CopyLimits, Progress, ProgressSink
 from remote_gpu_trainer.transfer.paths import shown
 
-AT_ONCE = 8
-"""Files, and stretches of one file; the store has as many requests under way in all."""
 TELL_EACH = 4 << 20
 
 
@@ -67,7 +65,7 @@ async def restore(
         try:
             await anyio.to_thread.run_sync(work.recall)
             work.demand_room(limits)
-            await crew(work.run, AT_ONCE)
+            await crew(work.run, store.at_once)
         finally:
             work.close()
     finally:
@@ -190,7 +188,7 @@ class _Restoring:
                         self._chunks.add_piece(one.key, stretch.piece)
                 await anyio.to_thread.run_sync(file.hash_on)
 
-        await crew(work, min(AT_ONCE, len(missing)))
+        await crew(work, min(self._store.at_once, len(missing)))
 
     async def _bring(self, object_: BucketObject, stretch: Stretch) -> None:
         for again in (True, False):

@@ -5,6 +5,7 @@ import os
 import shutil
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -61,24 +62,36 @@ def demand_whole(copy: CopyReceipt) -> None:
     assert os.listdir(Path(copy.destination) / ".rgt-partial") == []
 
 
-def kept(copy: CopyReceipt) -> int:
-    """Bytes of the large file that are noted as here."""
+def noted(copy: CopyReceipt) -> dict[int, int]:
+    """Where pieces of the large file are noted as here, and how long they are."""
     noted: dict[int, int] = {}
     for line in (Path(copy.destination) / ".rgt-partial" / "map.jsonl").read_bytes().splitlines():
         kind, _, offset, length, _ = json.loads(line.rpartition(b" ")[0])
         assert kind == "piece"
         noted[offset] = max(length, noted.get(offset, 0))
-    return sum(noted.values())
+    return noted
+
+
+def kept(copy: CopyReceipt) -> int:
+    """Bytes of the large file that are noted as here."""
+    return sum(noted(copy).values())
+
+
+def on_reading_on(then: Callable[[], object]) -> Callable[[str, str], None]:
+    """Do something when the large object is asked for from the middle of a part on, before it is given."""
+
+    def look(address: str, stretch: str) -> None:
+        if address.endswith("large") and int(stretch.removeprefix("bytes=").partition("-")[0]) % PART:
+            then()
+
+    return look
 
 
 async def begun(faults: Faults, copy: CopyReceipt) -> int:
     """A copy whose bucket becomes unreadable after the first bytes of each part; how many of them are kept."""
 
-    def refuse(operation: str) -> None:
-        if operation == "GetObject" and faults.read > PART:
-            faults.denied.add("GetObject")
-
-    faults.cut_after_read, faults.before = 3 * MIB, refuse
+    faults.cut_after_read = 3 * MIB
+    faults.before_range = on_reading_on(lambda: faults.denied.add("GetObject"))
     with pytest.raises(TransferError, match=r"cannot be read.*AccessDenied.*No object that was there"):
         await back(copy)
     assert "large" not in there(copy)
@@ -189,12 +202,11 @@ async def test_an_object_that_is_not_the_proven_one_any_more_gets_no_name_here(
 def replaced(s3: Any, faults: Faults, copy: CopyReceipt) -> None:
     """Let another object take the place of the large one when the first bytes of each part are here."""
 
-    def replace(operation: str) -> None:
-        if operation == "GetObject" and faults.read > PART:
-            faults.before = None
-            s3.put_object(Bucket=BUCKET, Key="run-1/large", Body=bytes(SIZE))
+    def replace() -> None:
+        faults.before_range = None
+        s3.put_object(Bucket=BUCKET, Key="run-1/large", Body=bytes(SIZE))
 
-    faults.cut_after_read, faults.before = 3 * MIB, replace
+    faults.cut_after_read, faults.before_range = 3 * MIB, on_reading_on(replace)
 
 
 async def test_an_object_that_is_replaced_under_the_reader_gets_no_name_here(
@@ -245,9 +257,10 @@ async def test_memory_does_not_grow_with_the_object(s3: Any, tmp_path: Path) -> 
 
 async def test_a_damaged_piece_is_fetched_anew_and_the_others_are_not(faults: Faults, copy: CopyReceipt) -> None:
     here = await begun(faults, copy)
-    (half,) = [one for one in (Path(copy.destination) / ".rgt-partial").iterdir() if one.name != "map.jsonl"]
+    half = max((Path(copy.destination) / ".rgt-partial").iterdir(), key=lambda one: one.stat().st_size)
     with half.open("r+b") as file:
-        file.write(bytes(MIB))
+        file.seek(max(noted(copy)))
+        file.write(bytes(900))
     faults.heal()
     assert SIZE - here < (await back(copy)).bytes_transferred <= SIZE - here + PART + 5
     demand_whole(copy)
