@@ -48,6 +48,8 @@ class Faults:
     """By the address of an object: the upload that made it."""
     knows_parts: bool = True
     """Whether an object may be asked for by its parts, with the checksum of each, as Amazon's may."""
+    lifecycle: str | None = None
+    """Rules of the bucket, as Amazon's XML, where moto keeps only some of what a rule may say."""
     spoil: int | None = None
     """Number of a part of which one byte is wrong the next time that it goes out."""
     lock: threading.Condition = field(default_factory=threading.Condition)
@@ -75,7 +77,7 @@ class Faults:
         self.denied.clear()
         self.cut_after_sent = self.cut_after_read = self.before = self.before_range = None
         self.lists_checksums = self.knows_parts = True
-        self.spoil = None
+        self.spoil = self.lifecycle = None
         self.asked.clear()
         self.ranges.clear()
         self.received = self.read = 0
@@ -102,6 +104,9 @@ class Faulty:
         if operation in faults.denied:
             start("403 Forbidden", [("Content-Type", "application/xml")])
             return [b"<Error><Code>AccessDenied</Code><Message>not allowed</Message></Error>"]
+        if faults.lifecycle is not None and operation == "GetBucket" and "lifecycle" in _query(environ):
+            start("200 OK", [("Content-Type", "application/xml")])
+            return [f"<LifecycleConfiguration>{faults.lifecycle}</LifecycleConfiguration>".encode()]
         if operation == "UploadPart":
             with faults.part_under_way():
                 self._take_part(environ)

@@ -183,7 +183,9 @@ class BucketRules(Value):
     versioned: bool | None
     """Whether old versions are kept; None when that could not be read."""
     expiring: tuple[str, ...]
-    """One sentence for each rule that will delete objects below the prefix."""
+    """One sentence for each rule that will delete objects of the copy."""
+    caveats: tuple[str, ...] = ()
+    """One sentence for each rule that may delete some, deletes their old versions, or puts them out of reach."""
     unread: tuple[str, ...]
     """What could not be read: unknown is not nothing."""
 

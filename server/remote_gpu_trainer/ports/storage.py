@@ -103,8 +103,8 @@ class ObjectStore(Protocol):
         """Size and ETag of everything below the prefix, by path."""
         ...
 
-    async def rules(self) -> BucketRules:
-        """Versioning and expiry."""
+    async def rules(self, objects: Sequence[BucketObject]) -> BucketRules:
+        """Versioning, and what will delete these objects or put them out of reach."""
         ...
 
 

@@ -66,7 +66,7 @@ class Buckets:
             url=store.describe(),
             objects=tuple(sorted(filling.objects, key=lambda one: one.path)),
             bytes_stored=filling.stored,
-            warnings=(*warnings(await store.rules()), *filling.uploads.warnings),
+            warnings=(*warnings(await store.rules(filling.objects)), *filling.uploads.warnings),
         )
         return receipt.model_copy(update={"bucket": copy, "finished_at": self._clock.now()})
 
@@ -121,7 +121,7 @@ class Buckets:
             there = await store.etags()
         except TransferError as bad:
             return Rechecked((f"the bucket's copy cannot be read: {bad.message}",), None)
-        rules = await store.rules()
+        rules = await store.rules(bucket.objects)
         second = SecondCopy(url=bucket.url, objects=len(bucket.objects), deleting=rules.expiring, doubts=_doubts(rules))
         differences: list[str] = []
         for one in bucket.objects:
@@ -224,7 +224,7 @@ def warnings(rules: BucketRules) -> tuple[str, ...]:
 
 def _doubts(rules: BucketRules) -> tuple[str, ...]:
     unversioned = "the bucket keeps no old versions: an overwritten or deleted object is gone"
-    return (*([unversioned] if rules.versioned is False else []), *rules.unread)
+    return (*([unversioned] if rules.versioned is False else []), *rules.caveats, *rules.unread)
 
 
 def _changed(path: str) -> DigestMismatch:

@@ -6,7 +6,7 @@
 import hashlib
 import os
 import shlex
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar, cast
 
 import anyio
@@ -186,9 +186,9 @@ class S3Store:
         """
         return await self._ask("cannot be listed", lambda: dict(self._list()))
 
-    async def rules(self) -> BucketRules:
-        """Whether old versions are kept, and what will delete objects below the prefix."""
-        return await anyio.to_thread.run_sync(read_rules, self._client, self._url)
+    async def rules(self, objects: Sequence[BucketObject]) -> BucketRules:
+        """Whether old versions are kept, and what will delete these objects or put them out of reach."""
+        return await anyio.to_thread.run_sync(read_rules, self._client, self._url, objects)
 
     async def _ask(self, what: str, work: Callable[[], T]) -> T:
         try:
@@ -206,9 +206,7 @@ class S3Store:
             found = self._head(path)
             if found is None or int(found["ContentLength"]) != digests.size:
                 return None
-            # Some stores add "-" and the number of parts. A checksum of other parts than ours says nothing: we read.
-            stored = found.get("ChecksumSHA256")
-            by_checksum = stored is not None and str(stored).partition("-")[0] == _checksum(digests)
+            by_checksum = _told(found.get("ChecksumSHA256"), digests)
             one = BucketObject(
                 path=path,
                 size=digests.size,
@@ -272,8 +270,14 @@ def _version(found: dict[str, Any]) -> str | None:
     return None if version in (None, "null") else str(version)
 
 
-def _checksum(digests: FileDigests) -> str:
-    """What a store keeps of a file that was put whole, or (the hash of their hashes) in our parts."""
-    if digests.part_bytes is None:
-        return as_base64(digests.sha256)
-    return as_base64(hashlib.sha256(b"".join(map(bytes.fromhex, digests.parts))).hexdigest())
+def _told(stored: object, digests: FileDigests) -> bool:
+    """Whether a stored sha256 says that an object holds these bytes; one of other parts than ours says nothing.
+
+    It is that of the whole, or the hash of the hashes of the parts. Some stores add "-" and the number of the parts to
+    the latter. Checksums of other kinds (CRC32, CRC64NVME, SHA1) cannot be held against a manifest: then it is read.
+    """
+    value, _, count = str(stored).partition("-")
+    if not count and value == as_base64(digests.sha256):
+        return True
+    joined = hashlib.sha256(b"".join(map(bytes.fromhex, digests.parts))).hexdigest()
+    return bool(digests.parts) and count in ("", str(len(digests.parts))) and value == as_base64(joined)
