@@ -7,6 +7,7 @@ from datetime import datetime
 from fnmatch import fnmatchcase
 
 from remote_gpu_trainer.domain.artifacts import Expectations, FileProof, Severity, VerificationLevel
+from remote_gpu_trainer.verify.layout import holds_model
 
 
 @dataclass(frozen=True)
@@ -138,6 +139,8 @@ def _tensor_names(expect: Expectations, seen: Sequence[Seen], result: Judgement)
             result.unmet.append(f"{expect.same_names_as!r}, whose tensor names are to be compared, did not load.")
             return
         for item in weights:
+            if not holds_model(item.proof.path):
+                continue
             result.named.add(item.proof.path)
             different = set(item.names) ^ set(model.names)
             if different:

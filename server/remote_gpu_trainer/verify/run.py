@@ -64,10 +64,9 @@ async def verify(
     tasks = _tasks(root, single, manifest, known or {}, limits)
     rounds = _Rounds(root, tasks, limits, progress)
     await rounds.run()
-    seen = settled([rounds.seen[task.path] for task in tasks if task.path in rounds.seen], accept_unloaded)
+    seen = [rounds.seen[task.path] for task in tasks if task.path in rounds.seen]
     missing = [task.path for task in tasks if task.path not in rounds.seen]
-    if single is None:
-        seen = joined(seen)
+    seen = settled(joined(seen) if single is None else seen, accept_unloaded)
     now = clock.now()
     judgement = judge(expect, seen, now) if expect is not None else Judgement()
     judgement.missing.extend(path for path in missing if path not in judgement.missing)
