@@ -78,9 +78,8 @@ class Worker:
         seconds = self._limits.seconds_for(size)
         request = {
             "format": kind.name,
-            "memory_bytes": self._limits.memory_bytes
-            + (size if kind.maps_file else 0)
-            + (LIBRARY_BYTES if kind.maps_file or kind.library else 0),
+            "memory_bytes": self._limits.memory_bytes,
+            "library_bytes": (size if kind.maps_file else 0) + (LIBRARY_BYTES if kind.maps_file or kind.library else 0),
             "cpu_seconds": seconds,
         }
         deadline = time.monotonic() + seconds

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.lib import format as npy
 
 from remote_gpu_trainer.verify.floats import ScanTotals, TensorScan
-from remote_gpu_trainer.verify.loaders.archives import open_zip, pieces
+from remote_gpu_trainer.verify.loaders.archives import pieces
+from remote_gpu_trainer.verify.loaders.zips import open_zip
 from remote_gpu_trainer.verify.outcome import BrokenArtifact, Outcome
 from remote_gpu_trainer.verify.source import Source
 
@@ -48,7 +49,8 @@ def _array(name: str, stream: IO[bytes], size: int, outcome: Outcome, totals: Sc
         raise BrokenArtifact("lying-header", f"the header of {name[:80]!r} is malformed: {str(error)[:120]}") from error
     if dtype.hasobject:
         raise BrokenArtifact("object-dtype", f"{name[:80]!r} holds pickled objects, which are never unpickled")
-    if any(not 0 <= side < 2**62 for side in shape):
+    room = math.prod(max(1, side) for side in shape) * max(1, int(dtype.itemsize))  # numpy counts no side as nothing
+    if any(side < 0 for side in shape) or room >= 2**62 or (not dtype.itemsize and math.prod(shape)):
         raise BrokenArtifact("lying-header", f"{name[:80]!r} has an impossible shape")
     expected = math.prod(shape) * int(dtype.itemsize)
     kind = _NAMES.get(f"{dtype.kind}{dtype.itemsize}", "")
