@@ -1,6 +1,7 @@
 """numpy: npy and npz, the header read by numpy's own parser, the data scanned, pickled objects refused."""
 
 import math
+import tokenize
 import zipfile
 from typing import IO, Any
 
@@ -14,6 +15,10 @@ from remote_gpu_trainer.verify.outcome import BrokenArtifact, Outcome
 from remote_gpu_trainer.verify.source import Source
 
 _NAMES = {"f2": "F16", "f4": "F32", "f8": "F64", "c8": "C64", "c16": "C128"}
+_MALFORMED = (
+    ValueError, EOFError, zipfile.BadZipFile, TypeError, SyntaxError, RecursionError, tokenize.TokenError,
+)  # fmt: skip
+"""What numpy's parser of headers raises; the last where it takes one for a header of Python 2."""
 
 
 def load(source: Source) -> Outcome:
@@ -45,7 +50,7 @@ def _array(name: str, stream: IO[bytes], size: int, outcome: Outcome, totals: Sc
         if reader is None:
             raise BrokenArtifact("unknown-version", f"npy version {version[0]}.{version[1]} is not known")
         shape, _, dtype = reader(stream)
-    except (ValueError, EOFError, zipfile.BadZipFile, TypeError, SyntaxError, RecursionError) as error:
+    except _MALFORMED as error:
         raise BrokenArtifact("lying-header", f"the header of {name[:80]!r} is malformed: {str(error)[:120]}") from error
     if dtype.hasobject:
         raise BrokenArtifact("object-dtype", f"{name[:80]!r} holds pickled objects, which are never unpickled")
