@@ -5,6 +5,7 @@ import struct
 import threading
 import zlib
 from datetime import UTC, datetime
+from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 
 import anyio
@@ -238,13 +239,23 @@ def test_nothing_is_imported_from_where_the_artifacts_lie(tmp_path: Path, monkey
     canary = tmp_path / "canary"
     home = tmp_path / "home"
     home.mkdir()
-    for module in ("torch", "numpy", "PIL", "json", "pyarrow", "sitecustomize"):
-        (home / f"{module}.py").write_text(f"open({str(canary)!r}, 'w')\n")
+    evil = f"open({str(canary)!r}, 'w')\n"
+    for module in ("torch", "numpy", "PIL", "json", "pyarrow", "sitecustomize", "usercustomize", "conftest", "zipfile"):
+        (home / f"{module}.py").write_text(evil)
+        (home / f"{module}.so").write_bytes(b"\x7fELF")
+        (home / f"{module}{EXTENSION_SUFFIXES[0]}").write_bytes(b"\x7fELF")
+    (home / "evil.pth").write_text(f"import os; {evil}")
+    (home / "evil-1.dist-info").mkdir()
+    (home / "evil-1.dist-info" / "entry_points.txt").write_text("[torch.backends]\nevil = conftest:open\n")
+    (home / "pyvenv.cfg").write_text("home = .\n")
     weights(home / "m.safetensors")
     (home / "m.pt").write_bytes(b"PK\x03\x04")
     (home / "i.jpg").write_bytes(b"\xff\xd8\xff")
     monkeypatch.chdir(home)
-    monkeypatch.setenv("PYTHONPATH", str(home))
+    for name in ("PYTHONPATH", "PYTHONHOME", "PYTHONUSERBASE", "LD_LIBRARY_PATH", "PYTHONPLATLIBDIR"):
+        monkeypatch.setenv(name, str(home))
+    monkeypatch.setenv("PYTHONSTARTUP", str(home / "conftest.py"))
+    monkeypatch.setenv("PYTHONINSPECT", "1")
     assert proofs(run(home))["m.safetensors"].level is VerificationLevel.LOADS
     assert not canary.exists()
 

@@ -81,6 +81,23 @@ def test_an_empty_part_of_the_search_path_imports_nothing_from_where_one_stands(
     assert not (tmp_path / "canary").exists()
 
 
+def test_what_is_installed_for_one_user_only_loads_as_well(tmp_path: Path) -> None:
+    python = str(getattr(sys, "_base_executable", sys.executable))
+    ask = subprocess.run(
+        [python, "-c", "import site; print(site.getusersitepackages())"],
+        capture_output=True, text=True, timeout=40, check=True, env={"HOME": str(tmp_path)},
+    )  # fmt: skip
+    own = Path(ask.stdout.strip())
+    own.mkdir(parents=True)
+    places = [path for path in sys.path if "site-packages" in path]
+    (own / "all.pth").write_text("\n".join([*places, str(Path(remote_gpu_trainer.verify.__path__[0]).parents[1])]))
+    (tmp_path / "r.json").write_text("{}")
+    command = [python, str(SCRIPT), str(tmp_path / "r.json"), "--min-level", "LOADS"]
+    env = {"HOME": str(tmp_path)}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=40, check=False, env=env)
+    assert done.returncode == 0, (done.stdout, done.stderr)
+
+
 def test_the_script_holds_a_manifest_and_expectations(tmp_path: Path) -> None:
     folder = tmp_path / "home"
     folder.mkdir()
