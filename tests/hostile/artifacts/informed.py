@@ -13,6 +13,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from tests.hostile.artifacts import zips
 from tests.hostile.artifacts.makers import (
     LYING,
     MALFORMED,
@@ -25,7 +26,6 @@ from tests.hostile.artifacts.makers import (
     npy,
     tarred,
     tensors,
-    zipped,
 )
 from tests.unit.verify import written
 
@@ -79,6 +79,7 @@ def pickles() -> list[Artifact]:
         "joined-names": (named("", "collections OrderedDict") + b")R", UNSAFE),
         "direction": (named("mine", "a\u202eb") + b")R", UNSAFE),
         "lone-mark": (b"(", MALFORMED),
+        "open-mark": (b"N(N", MALFORMED),
         "mark-in-a-tuple": (b"(N\x86", MALFORMED),
         "kept-mark": (b"(q\x00N\x85h\x00\x85t", MALFORMED),
         "filled-tuple": (b")Na", UNSAFE | MALFORMED),
@@ -121,6 +122,8 @@ def pickles() -> list[Artifact]:
             {"corrupt"},
         ),
         ("packed.pt", packed_storage(), {"lying-storage"}),
+        ("behind-the-stop.pt", checkpoint(b"\x80\x02N.cposix\nsystem\n."), {"trailing-bytes"}),
+        ("flipped-pickle.pt", checkpoint(b"\x80\x02]q\x07.").replace(b"]q\x07", b"]q\x09", 1), {"corrupt"}),
     ]
     return artifacts
 
@@ -139,93 +142,6 @@ def packed_storage() -> bytes:
         archive.writestr("m/data.pkl", b"\x80\x02" + rebuilt() + b".")
         archive.writestr("m/data/0", FOUR, zipfile.ZIP_DEFLATED)
     return out.getvalue()
-
-
-def zips() -> list[Artifact]:
-    """Zips that are one archive for a reader of the directory and another one for others."""
-    one, two = zipped({"aa": b"xyz"}), zipped({"aa": b"xyz", "bb": b"xyz"})
-    head, listed, end = one.index(b"PK\x03\x04"), one.index(b"PK\x01\x02"), one.index(b"PK\x05\x06")
-    last = two.index(b"PK\x05\x06")
-    differ = {"two-headers"}
-
-    def bent(at: int, data: bytes, whole: bytes = one) -> bytes:
-        return whole[:at] + data + whole[at + len(data) :]
-
-    def patched(*places: tuple[int, bytes]) -> bytes:
-        whole = one
-        for at, data in places:
-            whole = bent(at, data, whole)
-        return whole
-
-    return [
-        ("one-name.zip", two.replace(b"bb", b"aa"), {"duplicate-member"}),
-        ("local-name.zip", bent(head + 30, b"zz"), differ),
-        ("local-method.zip", bent(head + 8, b"\x08\0"), differ),
-        ("local-size.zip", bent(head + 22, struct.pack("<L", 2)), differ),
-        ("local-packed-size.zip", bent(head + 18, struct.pack("<L", 2**31)), differ),
-        ("local-crc.zip", bent(head + 14, bytes(4)), differ),
-        ("local-encrypted.zip", bent(head + 6, b"\1\0"), differ | {"encrypted"}),
-        ("encrypted.zip", patched((head + 6, b"\1\0"), (listed + 8, b"\1\0")), {"encrypted"}),
-        ("masked.zip", patched((head + 6, b"\0\x20"), (listed + 8, b"\0\x20")), {"encrypted"}),
-        ("described.zip", patched((head + 6, b"\x08\0"), (listed + 8, b"\x08\0"), (head + 22, b"\x09")), differ),
-        ("no-local.zip", bent(head, b"PK\x07\x08"), differ | {"corrupt"}),
-        ("count.zip", bent(last + 8, b"\1\0\1\0", two), {"two-directories"}),
-        ("disks.zip", bent(end + 4, b"\1\0\1\0"), {"two-directories", "corrupt"}),
-        ("second-name.zip", second_name("../evil"), {"unsafe-name"}),
-        ("nul.zip", zipped({"aaX../../evil": b"x"}).replace(b"aaX", b"aa\0"), {"unsafe-name"}),
-        ("claims.zip", zip64_claim(), {"bomb", "two-headers"}),
-        ("behind.zip", hidden_member(), {"unlisted-member"}),
-        ("behind.pt", hidden_member(checkpoint(b"N.")), {"unlisted-member"}),
-        ("locals.npz", zipped({"a.npy": npy_of()}).replace(b"a.npy", b"b.npy", 1), differ),
-    ]
-
-
-def npy_of() -> bytes:
-    out = io.BytesIO()
-    np.save(out, np.ones(3))
-    return out.getvalue()
-
-
-def second_name(name: str) -> bytes:
-    """A zip whose member has another name for readers of Info-ZIP's field of Unicode names."""
-    out = io.BytesIO()
-    with zipfile.ZipFile(out, "w") as archive:
-        info = zipfile.ZipInfo("a")
-        data = b"\x01" + struct.pack("<L", zlib.crc32(b"a")) + name.encode()
-        info.extra = struct.pack("<HH", 0x7075, len(data)) + data
-        archive.writestr(info, "x")
-    return out.getvalue()
-
-
-def zip64_claim() -> bytes:
-    """A zip that claims to unpack to an exbibyte."""
-    one = zipped({"a": b"x"})
-    listed, end = one.index(b"PK\x01\x02"), one.index(b"PK\x05\x06")
-    extra = struct.pack("<HHQ", 1, 8, 2**60)
-    directory = bytearray(one[listed:end])
-    directory[24:28], directory[30:32] = b"\xff" * 4, struct.pack("<H", len(extra))
-    tail = bytearray(one[end:])
-    tail[12:16] = struct.pack("<L", len(directory) + len(extra))
-    return one[:listed] + bytes(directory) + extra + bytes(tail)
-
-
-def hidden_member(whole: bytes | None = None) -> bytes:
-    """A zip with a member before the listed ones that only a reader from the front finds."""
-    whole = whole or zipped({"good": b"x"})
-    evil = zipped({"evil.py": b"import os"})
-    evil = evil[: evil.index(b"PK\x01\x02")]
-    end = whole.index(b"PK\x05\x06")
-    listed = whole.index(b"PK\x01\x02")
-    directory = bytearray(whole[listed:end])
-    at = 0
-    while at < len(directory):
-        name, extra, comment = struct.unpack("<3H", directory[at + 28 : at + 34])
-        place = struct.unpack("<L", directory[at + 42 : at + 46])[0] + len(evil)
-        directory[at + 42 : at + 46] = struct.pack("<L", place)
-        at += 46 + name + extra + comment
-    tail = bytearray(whole[end:])
-    tail[16:20] = struct.pack("<L", listed + len(evil))
-    return evil + whole[:listed] + bytes(directory) + bytes(tail)
 
 
 def numbers() -> list[Artifact]:
@@ -298,6 +214,7 @@ def streams() -> list[Artifact]:
     artifacts: list[Artifact] = [
         ("woven.png", png(grey[:12] + b"\1", b""), {"truncated"}),
         ("woven-short.png", png(grey[:12] + b"\1", zlib.compress(bytes(9))), {"truncated"}),
+        ("woven-flat.png", png(grey[:12] + b"\1", raw), {"truncated"}),
         ("no-depth.png", png(struct.pack(">IIBBBBB", 4, 4, 0, 0, 0, 0, 0), zlib.compress(bytes(4))), LYING),
         ("odd-depth.png", png(struct.pack(">IIBBBBB", 4, 4, 8, 3, 7, 0, 0), raw), LYING),
         ("unsealed.png", png(grey, raw[:-4]), {"truncated", "corrupt"}),
@@ -361,7 +278,7 @@ def families() -> dict[str, Callable[[], list[Artifact]]]:
     """All of them, by what they pretend to be."""
     return {
         "pickles with the loader's grammar in mind": pickles,
-        "zips of two minds": zips,
+        "zips of two minds": zips.artifacts,
         "headers of numbers": numbers,
         "streams": streams,
     }

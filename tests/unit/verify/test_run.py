@@ -297,10 +297,14 @@ def test_a_table_and_an_image_load_and_a_flipped_pixel_breaks_the_image(tmp_path
     (tmp_path / "bad.png").write_bytes(image[:45] + bytes([image[45] ^ 1]) + image[46:])
     crc = image.index(pixels) + len(pixels) - 1
     (tmp_path / "crc.png").write_bytes(image[:crc] + bytes([image[crc] ^ 1]) + image[crc + 1 :])
+    woven = struct.pack(">IIBBBBB", 4, 4, 8, 0, 0, 0, 1)  # in passes of 2, 2, 3, 6 and 10 bytes
+    pixels_woven = chunk(b"IDAT", zlib.compress(bytes(23)))
+    (tmp_path / "woven.png").write_bytes(image[:8] + chunk(b"IHDR", woven) + pixels_woven + chunk(b"IEND", b""))
     (tmp_path / "m.csv").write_text("step,loss\n1,0.5\n2,nan\n")
     (tmp_path / "ragged.csv").write_text("step,loss\n1\n2,0.5,9\n3,0.5")
     found = proofs(run(tmp_path))
     assert found["good.png"].level is VerificationLevel.LOADS
+    assert found["woven.png"].level is VerificationLevel.LOADS
     for name in ("bad.png", "crc.png"):
         assert (found[name].level, codes(found[name])) == (VerificationLevel.DIGEST, {"corrupt"})
     assert codes(found["ragged.csv"]) == {"ragged", "no-final-newline"}

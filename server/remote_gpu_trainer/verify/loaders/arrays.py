@@ -10,7 +10,7 @@ from numpy.lib import format as npy
 
 from remote_gpu_trainer.verify.floats import ScanTotals, TensorScan
 from remote_gpu_trainer.verify.loaders.archives import pieces
-from remote_gpu_trainer.verify.loaders.zips import open_zip
+from remote_gpu_trainer.verify.loaders.zips import open_zip, opened_member
 from remote_gpu_trainer.verify.outcome import BrokenArtifact, Outcome
 from remote_gpu_trainer.verify.source import Source
 
@@ -37,7 +37,7 @@ def load_npz(source: Source) -> Outcome:
         for info in archive.infolist():
             if not info.filename.endswith(".npy"):
                 raise BrokenArtifact("not-an-array", f"{info.filename[:80]!r} in it is not an array")
-            with archive.open(info) as member:
+            with opened_member(archive, info) as member:
                 _array(info.filename.removesuffix(".npy"), member, info.file_size, outcome, totals)
     totals.tell(outcome)
     return outcome

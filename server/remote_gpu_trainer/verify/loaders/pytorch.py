@@ -23,7 +23,7 @@ from remote_gpu_trainer.verify.loaders.pickles import (
     Reader,
 )
 from remote_gpu_trainer.verify.loaders.safetensors import BITS
-from remote_gpu_trainer.verify.loaders.zips import open_zip
+from remote_gpu_trainer.verify.loaders.zips import open_zip, opened_member
 from remote_gpu_trainer.verify.outcome import BrokenArtifact, Outcome
 from remote_gpu_trainer.verify.source import Source
 
@@ -95,8 +95,10 @@ def _zipped(source: Source, reader: Reader) -> Outcome:
             raise BrokenArtifact("not-a-checkpoint", f"{len(pickled)} members are named data.pkl")
         if members[pickled[0]].file_size > PICKLE_MOST:
             raise BrokenArtifact("too-large", "its data.pkl is larger than 256 MiB")
-        with archive.open(pickled[0]) as member:
+        with opened_member(archive, members[pickled[0]]) as member:
             root = reader.read(member)
+            if behind := sum(len(piece) for piece in pieces(member, source.size)):
+                raise BrokenArtifact("trailing-bytes", f"{behind} bytes follow the pickle in its data.pkl")
         prefix = pickled[0].removesuffix("data.pkl") + "data/"
         for key, storage in reader.storages.items():
             info = members.get(prefix + key)
@@ -109,7 +111,7 @@ def _zipped(source: Source, reader: Reader) -> Outcome:
                     "lying-storage", f"storage {key[:40]!r} holds {info.file_size} bytes, not {_bytes(storage)}"
                 )
             scan = TensorScan(storage.kind)
-            with archive.open(info) as member:
+            with opened_member(archive, info) as member:
                 for piece in pieces(member, source.size):
                     scan.feed(piece)
             totals.add(key, scan)

@@ -5,12 +5,21 @@ holds one archive for us and another one for somebody else, and is refused.
 Source: PKWARE's APPNOTE 6.3.10, 4.3 and 4.5; the field of Unicode names is Info-ZIP's.
 """
 
+import contextlib
 import stat
 import struct
 import zipfile
+from collections.abc import Generator
 from typing import IO
 
-from remote_gpu_trainer.verify.loaders.archives import PIECE, Unpacked, pieces, unsafe_name
+from remote_gpu_trainer.verify.loaders.archives import (
+    PACKING_ERRORS,
+    PIECE,
+    UNPACKING,
+    Unpacked,
+    pieces,
+    unsafe_name,
+)
 from remote_gpu_trainer.verify.outcome import BrokenArtifact, Outcome
 from remote_gpu_trainer.verify.source import Source
 
@@ -22,6 +31,10 @@ _DESCRIBED, _ENCRYPTED, _UTF8 = 0x0008, 0x2041, 0x0800
 """Flags: sizes follow the data; encrypted in one of three ways; the name is UTF-8."""
 _LARGE, _UNICODE_NAME = 0x0001, 0x7075
 _FULL = 0xFFFF_FFFF
+with contextlib.suppress(ImportError):  # a Python may be built without
+    import lzma
+
+    PACKING_ERRORS.add(lzma.LZMAError)
 
 
 def open_zip(stream: IO[bytes], size: int) -> zipfile.ZipFile:
@@ -56,6 +69,8 @@ def open_zip(stream: IO[bytes], size: int) -> zipfile.ZipFile:
             raise BrokenArtifact("overlap", f"{label} overlaps another member")
         unpacked.add(info.file_size)
         seen.add(info.filename)
+        if info.header_offset > archive.start_dir:
+            raise BrokenArtifact("truncated", f"{label} begins behind the list of members")
         _nothing_between(stream, reached, info.header_offset)
         reached = _behind(stream, info, label)
         if reached > archive.start_dir:
@@ -141,14 +156,28 @@ def _nothing_between(stream: IO[bytes], begin: int, end: int) -> None:
     tail = b""
     while begin < end:
         piece = _at(stream, begin, min(PIECE, end - begin))
-        if _MEMBER in tail + piece:
+        if not piece or _MEMBER in tail + piece:
             raise BrokenArtifact("unlisted-member", f"a member lies near byte {begin} that its list does not name")
-        begin, tail = begin + max(1, len(piece)), piece[-3:]
+        begin, tail = begin + len(piece), piece[-3:]
 
 
 def _at(stream: IO[bytes], offset: int, length: int) -> bytes:
     stream.seek(offset)
     return stream.read(length)
+
+
+@contextlib.contextmanager
+def opened_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Generator[IO[bytes]]:
+    """A member to be read.
+
+    Raises:
+        BrokenArtifact: ``corrupt``, on opening it or in the block that reads it.
+    """
+    try:
+        with archive.open(info) as member:
+            yield member
+    except (*UNPACKING, *PACKING_ERRORS, zipfile.BadZipFile, RuntimeError, ValueError) as error:
+        raise BrokenArtifact("corrupt", f"{info.filename[:80]!r} in it: {str(error)[:120]}") from error
 
 
 def load_zip(source: Source) -> Outcome:
@@ -157,11 +186,7 @@ def load_zip(source: Source) -> Outcome:
     total = members = 0
     with source.stream() as stream, open_zip(stream, source.size) as archive:
         for info in archive.infolist():
-            try:
-                member = archive.open(info)
-            except (zipfile.BadZipFile, NotImplementedError, RuntimeError, ValueError) as error:
-                raise BrokenArtifact("corrupt", f"{info.filename[:80]!r}: {str(error)[:120]}") from error
-            with member:
+            with opened_member(archive, info) as member:
                 total += sum(len(piece) for piece in pieces(member, source.size))
             members += 1
     outcome.facts.update(members=members, unpacked_bytes=total)
