@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import site
 import socket
 import subprocess
@@ -108,6 +109,8 @@ class Worker:
             return failed("timeout", f"loading it took longer than {seconds:.0f} s and was ended")
         except (OSError, EOFError):
             status = self._stop()
+            if status == -signal.SIGXCPU:
+                return failed("timeout", f"loading it took more than {seconds:.0f} s of CPU and was ended")
             return failed("loader-died", f"its loader ended with status {status}, so it does not load")
         except (ValueError, ValidationError) as error:
             self._stop()

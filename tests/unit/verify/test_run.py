@@ -90,12 +90,14 @@ def test_each_common_format_loads_and_tells_its_facts(tmp_path: Path) -> None:
     np.savez(tmp_path / "y.npz", a=np.arange(5), b=np.ones((2, 2), np.float32))
     (tmp_path / "r.json").write_text('{"loss": 1.5, "deep": {"acc": 0.5}}')
     (tmp_path / "m.jsonl").write_text('{"step": 1}\n{"step": 2}\n')
+    (tmp_path / "trainer_state.json").write_text('{"epoch": 0.48, "global_step": 7}')
     found = proofs(run(tmp_path))
     assert {proof.level for proof in found.values()} == {VerificationLevel.LOADS}
     assert found["m.safetensors"].facts["parameters"] == 17
     assert found["m.safetensors"].facts["step"] == 7
     assert found["y.npz"].facts["tensors"] == 2
     assert found["m.jsonl"].facts["step"] == 2
+    assert found["trainer_state.json"].facts | {"epoch": 0.48, "step": 7} == found["trainer_state.json"].facts
 
 
 def test_what_no_loader_knows_stays_at_digest_and_says_so(tmp_path: Path) -> None:

@@ -79,8 +79,12 @@ def tell_numbers(numbers: dict[str, float], outcome: Outcome) -> None:
     outcome.numbers = numbers
     for key, fact in (("step", "step"), ("global_step", "step"), ("epoch", "epoch")):
         number = numbers.get(key)
-        if number is not None and math.isfinite(number) and number == int(number) and abs(number) < 2**53:
+        if number is None or not math.isfinite(number) or abs(number) >= 2**53:
+            continue
+        if number == int(number):
             outcome.facts.setdefault(fact, int(number))
+        elif fact == "epoch":  # trainers write how much of it is done
+            outcome.facts.setdefault(fact, number)
     odd = sorted(key for key, number in numbers.items() if not math.isfinite(number))
     if odd:
         outcome.warn("non-finite", f"{len(odd)} numbers are not finite, first {odd[0][:80]!r}")

@@ -33,9 +33,18 @@ NEVER_INNOCENT = {
     "os", "posix", "nt", "subprocess", "pty", "sys", "shutil", "socket", "ctypes", "importlib", "imp", "runpy", "code",
     "codeop", "types", "marshal", "pickle", "_pickle", "cPickle", "operator", "functools", "webbrowser", "commands",
     "pip", "asyncio", "multiprocessing", "threading", "signal", "timeit", "cProfile", "profile", "pdb", "bdb",
-    "doctest", "tempfile", "io", "urllib", "http", "ftplib", "smtplib", "builtins", "__builtin__", "copyreg",
+    "doctest", "tempfile", "io", "urllib", "http", "ftplib", "smtplib", "builtins", "__builtin__", "copyreg", "_io",
+    "_posixsubprocess", "_thread", "gc", "inspect", "ast", "zipimport", "pkgutil", "site", "trace", "linecache",
+    "fileinput", "shelve", "dill", "cloudpickle", "joblib", "xmlrpc", "socketserver", "platform", "setuptools",
+    "distutils", "pkg_resources", "ensurepip", "venv", "idlelib", "lib2to3", "pydoc", "rlcompleter", "zipfile",
+    "tarfile", "codecs", "encodings", "_codecs", "sqlite3", "concurrent", "antigravity",
 }  # fmt: skip
 """Modules none of whose names belongs into settings. No wall: what is not allowed is not called either way."""
+NEVER_BELOW = (
+    "torch.hub", "torch.jit", "torch.package", "torch.serialization", "torch.utils.cpp_extension", "torch._inductor",
+    "torch._dynamo", "torch.testing", "torch.multiprocessing", "numpy.testing", "numpy.f2py", "numpy.lib", "pandas.io",
+)  # fmt: skip
+"""The same of libraries that have other names too."""
 _INNOCENT = {
     "functools partial", "types SimpleNamespace",
     *(f"{module} {name}" for module in ("builtins", "__builtin__") for name in (
@@ -258,6 +267,8 @@ def _needs_an_attacker(text: str) -> bool:
     if text in _INNOCENT:
         return False
     if not all(_IDENTIFIER.fullmatch(part) for part in (*module.split("."), name)):
+        return True
+    if f"{module}.".startswith(tuple(f"{one}." for one in NEVER_BELOW)):
         return True
     return not {module.partition(".")[0], name}.isdisjoint(NEVER_INNOCENT)
 
