@@ -2,12 +2,12 @@
 
 import posixpath
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 
 from remote_gpu_trainer.domain.artifacts import ArtifactFinding, Severity, VerificationLevel
-from remote_gpu_trainer.verify.expect import Seen
 from remote_gpu_trainer.verify.layout import WEIGHTS
+from remote_gpu_trainer.verify.roll import Roll, Seen
 
 NUMBERED = re.compile(r"(.+)-([0-9]{4,6})-of-([0-9]{4,6})(\.[a-z]+)")
 """How transformers, diffusers and llama.cpp name the parts of a model."""
@@ -15,46 +15,49 @@ NAMES_MOST = 50_000
 """As many names a loader tells; of a longer list nothing is said to be absent."""
 
 
-def joined(seen: Sequence[Seen]) -> list[Seen]:
-    """The files, with a finding on each index whose parts do not hold what it promises.
+def join(roll: Roll) -> None:
+    """Put a finding on each index whose parts do not hold what it promises.
 
     Where they do, the index has the names of all their tensors, and the parts are marked as such. An ONNX model whose
     weights lie in other files names those as its parts, without saying what is in them.
     """
-    files = {item.proof.path: item for item in seen}
-    for index in [item for item in seen if item.shards]:
-        folder = posixpath.dirname(index.proof.path)
-        places = {name: posixpath.join(folder, name) for name in index.shards}
-        parts = {name: files[place] for name, place in places.items() if place in files}
+    indexes = [(at, item) for at, item in roll.asked() if item.shards]
+    wanted = {_beside(index, name) for _, index in indexes for name in index.shards}
+    places = {path: at for at in range(len(roll)) if (path := roll.path(at)) in wanted} if wanted else {}
+    for at, index in indexes:
+        found = {name: place for name in index.shards if (place := places.get(_beside(index, name))) is not None}
+        parts = {name: roll[place] for name, place in found.items()}
         problem = _problem(index, parts)
         if problem is not None:
-            files[index.proof.path] = _found(index, Severity.ERROR, *problem)
+            roll.replace(at, _found(index, Severity.ERROR, *problem))
             continue
         names = tuple(dict.fromkeys((*index.names, *(name for part in parts.values() for name in part.names))))
-        index = replace(index, names=names)
+        whole = replace(index, names=names)
         for warning in (_stray(index, parts), _other_size(index, parts)):
-            index = _found(index, Severity.WARNING, *warning) if warning else index
-        files[index.proof.path] = index
-        files.update({part.proof.path: replace(part, part=True) for part in parts.values()})
-    for part in _of_too_few(files.values()):
-        files[part.proof.path] = part
-    return [files[item.proof.path] for item in seen]
+            whole = _found(whole, Severity.WARNING, *warning) if warning else whole
+        roll.replace(at, whole)
+        for name, place in found.items():
+            roll.replace(place, replace(parts[name], part=True))
+    _find_too_few(roll)
 
 
-def _of_too_few(seen: Iterable[Seen]) -> list[Seen]:
-    """Weight files whose name says that they are one of several, where the others are not all here."""
-    groups: dict[tuple[str, str, int], dict[int, Seen]] = {}
-    for item in seen:
-        numbered = NUMBERED.fullmatch(item.proof.path) if item.kind in WEIGHTS else None
-        if numbered:
+def _beside(index: Seen, name: str) -> str:
+    return posixpath.join(posixpath.dirname(index.proof.path), name)
+
+
+def _find_too_few(roll: Roll) -> None:
+    """Put an error on weight files whose name says that they are one of several, where the others are not all here."""
+    groups: dict[tuple[str, str, int], dict[int, int]] = {}
+    for at in range(len(roll)):
+        numbered = NUMBERED.fullmatch(path) if "-of-" in (path := roll.path(at)) else None
+        if numbered and roll[at].kind in WEIGHTS:
             begin, number, count, end = numbered.groups()
-            groups.setdefault((begin, end, int(count)), {})[int(number)] = item
-    return [
-        _found(item, Severity.ERROR, "missing-shard", f"by its name it is one of {count}, and {len(group)} are here")
-        for (_, _, count), group in groups.items()
-        if len(group) < count
-        for item in group.values()
-    ]
+            groups.setdefault((begin, end, int(count)), {})[int(number)] = at
+    for (_, _, count), group in groups.items():
+        if len(group) < count:
+            said = f"by its name it is one of {count}, and {len(group)} are here"
+            for at in group.values():
+                roll.replace(at, _found(roll[at], Severity.ERROR, "missing-shard", said))
 
 
 def _problem(index: Seen, parts: Mapping[str, Seen]) -> tuple[str, str] | None:

@@ -11,8 +11,9 @@ from remote_gpu_trainer.domain.artifacts import (
     Severity,
     VerificationLevel,
 )
-from remote_gpu_trainer.verify.expect import Seen, matches
+from remote_gpu_trainer.verify.expect import matches
 from remote_gpu_trainer.verify.layout import WEIGHTS, folder_of, holds_model, is_settings
+from remote_gpu_trainer.verify.roll import Roll, Seen
 from remote_gpu_trainer.verify.shards import NUMBERED
 
 SIDE_BYTES_MOST = 1 << 20
@@ -26,29 +27,32 @@ FLOATS = "non_finite_share"
 """The fact that is there exactly when a loader saw floating-point numbers."""
 
 
-def settled(seen: Sequence[Seen], accepted: Sequence[str]) -> list[Seen]:
-    """The files, with the refusal of a pickle lowered to a warning where its bytes are proof enough.
+def settle(roll: Roll, accepted: Sequence[str]) -> None:
+    """Lower the refusal of a pickle to a warning where its bytes are proof enough.
 
     It stays at DIGEST in any case. The settings of a Trainer have to be small, hold no floating-point number and lie
     beside the model: in the same folder, in a file that loads, or that the restricted reader found whole where no sound
     torch is installed; a model in parts counts only with its index and all its parts. ``accepted`` are globs of files
     that the person wants no load of. A pickle that asks for what only an attack needs is ``unsafe-pickle``: an error
-    in any case. ``seen`` are files that ``shards.joined`` has gone over.
+    in any case. ``shards.join`` has gone over the files before.
     """
-    models = _models(seen)
-    return [_lowered(item, accepted, models.get(folder_of(item.proof.path))) for item in seen]
+    refused = [at for at, item in roll.asked() if any(one.code == FOREIGN_CLASSES for one in item.proof.findings)]
+    models = _models(roll) if refused else {}
+    for at in refused:
+        item = roll[at]
+        roll.replace(at, _lowered(item, accepted, models.get(folder_of(item.proof.path))))
 
 
-def _models(seen: Sequence[Seen]) -> dict[str, str]:
+def _models(roll: Roll) -> dict[str, str]:
     """By folder, a file that is proven to hold the model."""
     broken = {
         posixpath.join(folder_of(item.proof.path), part)
-        for item in seen
+        for _, item in roll.asked()
         if item.shards and _broken(item.proof)
         for part in item.shards
     }
     found: dict[str, str] = {}
-    for item in seen:
+    for _, item in roll.asked():
         path = item.proof.path
         alone = NUMBERED.fullmatch(path) is not None and not item.part
         if _holds_numbers(item) and holds_model(path) and path not in broken and not alone:
@@ -68,11 +72,11 @@ def is_weights(item: Seen) -> bool:
     return item.kind in WEIGHTS and not lowered
 
 
-def unloaded_weights(seen: Sequence[Seen]) -> list[str]:
+def unloaded_weights(roll: Roll) -> list[str]:
     """One sentence for each weight file that was not really loaded."""
     return [
         f"{item.proof.path} reached {item.proof.level.name}, and the policy wants every weight file loaded."
-        for item in seen
+        for _, item in roll.asked()
         if is_weights(item) and item.proof.level < VerificationLevel.LOADS
     ]
 

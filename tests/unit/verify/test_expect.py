@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from remote_gpu_trainer.domain.artifacts import ArtifactFinding, Expectations, FileProof, Severity, VerificationLevel
-from remote_gpu_trainer.verify.expect import Judgement, Seen, judge, raised
+from remote_gpu_trainer.verify.expect import Judgement, grant, judge
+from remote_gpu_trainer.verify.roll import Roll, Seen
 
 NOW = datetime(2026, 11, 1, 12, tzinfo=UTC)
 LOADS, DIGEST = VerificationLevel.LOADS, VerificationLevel.DIGEST
@@ -27,11 +28,19 @@ def seen(
         path=path, size=1, sha256="0" * 64, level=level, format=None, mtime_ns=moment, facts=facts or {},
         findings=findings,
     )  # fmt: skip
-    return Seen(proof, names, numbers or {})
+    return Seen(proof, names, numbers or {}, kind="pytorch")
+
+
+def roll_of(*files: Seen) -> Roll:
+    roll = Roll(len(files))
+    for number, file in enumerate(files):
+        roll.put(number, file)
+    roll.arrange()
+    return roll
 
 
 def holds(expect: Expectations, *files: Seen) -> bool:
-    result = judge(expect, files, NOW)
+    result = judge(expect, roll_of(*files), NOW)
     return not result.unmet and not result.missing
 
 
@@ -92,7 +101,7 @@ def test_an_exact_roster_knows_names_with_brackets_and_refuses_one_file_more() -
     expect = Expectations(files=("a[1].pt", "*.json"), exact_roster=True)
     assert holds(expect, seen("a[1].pt"), seen("deep/r.json"))
     assert not holds(expect, seen("a[1].pt"), seen("deep/r.json"), seen("a1.pt.bak"))
-    assert judge(expect, [seen("deep/r.json")], NOW).missing == ["a[1].pt"]
+    assert judge(expect, roll_of(seen("deep/r.json")), NOW).missing == ["a[1].pt"]
 
 
 def test_keys_must_all_be_in_one_file_and_names_are_compared_with_every_other_model() -> None:
@@ -112,12 +121,19 @@ def test_the_least_level_is_of_each_file_that_is_named(level: VerificationLevel,
     assert not holds(Expectations(min_level=LOADS), seen("a.pt"), seen("notes.txt", level=DIGEST)), "no file is named"
 
 
-def test_only_a_clean_file_that_was_spoken_of_is_raised_and_only_when_all_holds() -> None:
+@pytest.mark.parametrize(
+    ("judgement", "raised"),
+    [
+        (Judgement(named=bytearray([1, 0, 1, 1])), ["a"]),
+        (Judgement(named=bytearray([0, 0, 0, 0])), []),
+        (Judgement(named=bytearray([1, 1, 1, 1]), unmet=["x"]), []),
+        (Judgement(named=bytearray([1, 1, 1, 1]), missing=["x"]), []),
+    ],
+)
+def test_only_a_clean_file_that_was_spoken_of_is_raised_and_only_when_all_holds(
+    judgement: Judgement, raised: list[str]
+) -> None:
     error = ArtifactFinding(code="nan", severity=Severity.ERROR, message="x")
-    named = Judgement(named={"a"})
-    assert raised(seen("a").proof, named).level is VerificationLevel.MEETS_EXPECTATIONS
-    assert raised(seen("b").proof, named).level is LOADS
-    assert raised(seen("a", findings=(error,)).proof, named).level is LOADS
-    assert raised(seen("a", level=DIGEST).proof, named).level is DIGEST
-    assert raised(seen("a").proof, Judgement(named={"a"}, unmet=["x"])).level is LOADS
-    assert raised(seen("a").proof, Judgement(named={"a"}, missing=["x"])).level is LOADS
+    roll = roll_of(seen("a"), seen("b"), seen("broken", findings=(error,)), seen("low", level=DIGEST))
+    grant(judgement, roll)
+    assert [one.path for one in roll.proofs if one.level is VerificationLevel.MEETS_EXPECTATIONS] == raised
