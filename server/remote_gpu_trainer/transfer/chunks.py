@@ -107,6 +107,11 @@ class ChunkMap:
                 return Finished(*rest[-4:], rescued=kind == RESCUED)
         return None
 
+    @property
+    def empty(self) -> bool:
+        """Whether nothing was noted when it was opened, or that was let go."""
+        return not (self.pieces or self.beginnings or self._finished)
+
     def let_go(self) -> None:
         """Hold no longer what was there: it has been taken over."""
         self.pieces, self.beginnings, self._finished = {}, {}, Whereabouts()
@@ -121,7 +126,8 @@ class ChunkMap:
 
     def add_small(self, key: str, piece: Piece) -> None:
         """Note a small file that has arrived, with others: at most 4 MiB would be fetched again after a kill."""
-        self._hold([["piece", key, piece.offset, piece.length, piece.sha256]])
+        body = f'["piece", "{key}", {piece.offset}, {piece.length}, "{piece.sha256}"]'.encode("ascii")
+        self._held += body + b" " + _check(body) + b"\n"
         self._held_bytes += piece.length
         if self._held_bytes >= HELD_BYTES:
             self._write([])
@@ -156,4 +162,4 @@ class ChunkMap:
 
 
 def _check(body: bytes) -> bytes:
-    return f"{zlib.crc32(body):08x}".encode("ascii")
+    return b"%08x" % zlib.crc32(body)

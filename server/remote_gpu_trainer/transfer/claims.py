@@ -16,9 +16,9 @@ from remote_gpu_trainer.errors import ConnectionCut, RemoteCommandFailed, Transf
 from remote_gpu_trainer.ports import RemoteHost
 from remote_gpu_trainer.transfer.chunks import Finished
 from remote_gpu_trainer.transfer.crowd import Crowd
+from remote_gpu_trainer.transfer.farpython import python
 from remote_gpu_trainer.transfer.halves import name_on_disk, staging_of
 from remote_gpu_trainer.transfer.landing import Landing, full_or_other
-from remote_gpu_trainer.transfer.manifests import python
 from remote_gpu_trainer.transfer.paths import shown
 from remote_gpu_trainer.transfer.shelf import Shelf
 from remote_gpu_trainer.transfer.tasks import SMALL, FileTask

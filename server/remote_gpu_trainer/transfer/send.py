@@ -13,9 +13,9 @@ import anyio.to_thread
 from remote_gpu_trainer.errors import ConnectionCut, RemoteCommandFailed
 from remote_gpu_trainer.ports import Clock, RemoteHost
 from remote_gpu_trainer.transfer.crew import crew
+from remote_gpu_trainer.transfer.farpython import python
 from remote_gpu_trainer.transfer.fetch import BROKEN, FAR_S, REPORT_S, Line, drop
 from remote_gpu_trainer.transfer.limits import Progress, ProgressSink
-from remote_gpu_trainer.transfer.manifests import python
 from remote_gpu_trainer.transfer.paths import shown
 from remote_gpu_trainer.transfer.survey import LocalFile
 

@@ -19,6 +19,9 @@ class Whereabouts:
         self._slots = array("Q", bytes(8 << 10))
         self._count = 0
 
+    def __len__(self) -> int:
+        return self._count
+
     def add(self, text: str, number: int) -> None:
         """Let a number be found by this text.
 
