@@ -1,8 +1,9 @@
 """A TCP proxy on loopback that gives a connection a round trip and a rate. Runs as a process of its own.
 
-Run: ``python benchmarks/linkproxy.py PORT ROUND_TRIP_S BYTES_PER_S [CUT ...]``; it prints the port that it listens on.
-With cuts every connection is dropped whenever so many more bytes came back from the far side. On SIGTERM it prints how
-many came back in all.
+Run: ``python benchmarks/linkproxy.py PORT ROUND_TRIP_S BYTES_PER_S [CUT ...] [--window BYTES]``; it prints the port
+that it listens on. With a window each connection has at most so many bytes on their way in either direction and not yet
+acknowledged, as TCP's own buffers have it; without one only the link holds it back. With cuts every connection is
+dropped whenever so many more bytes came back from the far side. On SIGTERM it prints how many came back in all.
 """
 
 import contextlib
@@ -13,6 +14,7 @@ import socket
 import sys
 import threading
 import time
+from collections import deque
 
 GRAB = 256 << 10
 QUEUE_S = 0.05
@@ -67,7 +69,37 @@ class Cuts:
             self._open.clear()
 
 
-def carry(source: socket.socket, target: socket.socket, way: Direction, cuts: Cuts | None = None) -> None:
+class Window:
+    """What one connection has on its way in one direction: a byte counts until word of it came back."""
+
+    def __init__(self, most: int, delay_s: float) -> None:
+        self._most, self._delay_s = most, delay_s
+        self._unheard: deque[tuple[float, int]] = deque()
+        self._size = 0
+
+    def room(self) -> int:
+        """How many bytes may leave now; waits until some may."""
+        while True:
+            now = time.monotonic()
+            while self._unheard and self._unheard[0][0] <= now:
+                self._size -= self._unheard.popleft()[1]
+            if self._size < self._most:
+                return min(GRAB, self._most - self._size)
+            time.sleep(max(0.0, self._unheard[0][0] - now))
+
+    def left(self, size: int, arrives: float) -> None:
+        """Note bytes that left, and when they arrive."""
+        self._unheard.append((arrives + self._delay_s, size))
+        self._size += size
+
+
+def carry(
+    source: socket.socket,
+    target: socket.socket,
+    way: Direction,
+    cuts: Cuts | None = None,
+    window: Window | None = None,
+) -> None:
     """Move one connection's bytes one way until it ends."""
     under_way: queue.SimpleQueue[tuple[float, bytes]] = queue.SimpleQueue()
 
@@ -85,15 +117,19 @@ def carry(source: socket.socket, target: socket.socket, way: Direction, cuts: Cu
 
     threading.Thread(target=deliver, daemon=True).start()
     with contextlib.suppress(OSError):
-        while data := source.recv(GRAB):
-            under_way.put((way.due(len(data)), data))
+        while data := source.recv(GRAB if window is None else window.room()):
+            due = way.due(len(data))
+            if window is not None:
+                window.left(len(data), due)
+            under_way.put((due, data))
     under_way.put((way.due(0), b""))
 
 
 def main() -> None:
     """Serve until killed."""
     port, round_trip_s, rate = int(sys.argv[1]), float(sys.argv[2]), float(sys.argv[3])
-    cuts = Cuts([int(word) for word in sys.argv[4:]])
+    words, _, most = " ".join(sys.argv[4:]).partition("--window ")
+    cuts = Cuts([int(word) for word in words.split()])
 
     def tell(*_: object) -> None:
         print(cuts.total, flush=True)
@@ -109,10 +145,12 @@ def main() -> None:
             for one in (near, far):
                 one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             cuts.hold(near, far)
-            if sys.argv[4:]:  # what still lies in a buffer of this computer at a cut was not sent by the far side
+            if words.split():  # what still lies in a buffer of this computer at a cut was not sent by the far side
                 near.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 128 << 10)
-            threading.Thread(target=carry, args=(near, far, there), daemon=True).start()
-            threading.Thread(target=carry, args=(far, near, back, cuts), daemon=True).start()
+            window = Window(int(most), round_trip_s / 2) if most else None
+            mirror = Window(int(most), round_trip_s / 2) if most else None
+            threading.Thread(target=carry, args=(near, far, there, None, mirror), daemon=True).start()
+            threading.Thread(target=carry, args=(far, near, back, cuts, window), daemon=True).start()
 
 
 if __name__ == "__main__":

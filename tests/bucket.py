@@ -34,6 +34,8 @@ class Faults:
     """Whether the list of an upload's parts names their sha256, as Amazon's does."""
     before: Callable[[str], None] | None = None
     """Told the name of each operation before it is carried out."""
+    before_range: Callable[[str, str], None] | None = None
+    """Told the address of an object and the range of it that is about to go out."""
     asked: list[str] = field(default_factory=list[str])
     received: int = 0
     """Bytes of parts that came in."""
@@ -41,6 +43,15 @@ class Faults:
     """Bytes of objects that went out."""
     ranges: list[str] = field(default_factory=list[str])
     sums: dict[tuple[str, int], str] = field(default_factory=dict[tuple[str, int], str])
+    lengths: dict[tuple[str, int], int] = field(default_factory=dict[tuple[str, int], int])
+    uploads: dict[str, str] = field(default_factory=dict[str, str])
+    """By the address of an object: the upload that made it."""
+    knows_parts: bool = True
+    """Whether an object may be asked for by its parts, with the checksum of each, as Amazon's may."""
+    lifecycle: str | None = None
+    """Rules of the bucket, as Amazon's XML, where moto keeps only some of what a rule may say."""
+    spoil: int | None = None
+    """Number of a part of which one byte is wrong the next time that it goes out."""
     lock: threading.Condition = field(default_factory=threading.Condition)
     parts_under_way: int = 0
 
@@ -64,8 +75,9 @@ class Faults:
     def heal(self) -> None:
         """Nothing goes wrong any more, and nothing was asked yet."""
         self.denied.clear()
-        self.cut_after_sent = self.cut_after_read = self.before = None
-        self.lists_checksums = True
+        self.cut_after_sent = self.cut_after_read = self.before = self.before_range = None
+        self.lists_checksums = self.knows_parts = True
+        self.spoil = self.lifecycle = None
         self.asked.clear()
         self.ranges.clear()
         self.received = self.read = 0
@@ -80,24 +92,34 @@ class Faulty:
     def __call__(self, environ: dict[str, Any], start: Any) -> Iterable[bytes]:
         faults, operation = self._faults, _operation(environ)
         faults.asked.append(operation)
+        number = 0
+        if operation == "GetObject":
+            number = int(_query(environ).get("partNumber", ["0"])[0]) if faults.knows_parts else 0
+            start = self._by_part(environ, number, start) if number else start
+            faults.ranges.append(str(environ.get("HTTP_RANGE")))
+            if faults.before_range is not None:
+                faults.before_range(str(environ["PATH_INFO"]), str(environ.get("HTTP_RANGE")))
         if faults.before is not None:
             faults.before(operation)
         if operation in faults.denied:
             start("403 Forbidden", [("Content-Type", "application/xml")])
             return [b"<Error><Code>AccessDenied</Code><Message>not allowed</Message></Error>"]
+        if faults.lifecycle is not None and operation == "GetBucket" and "lifecycle" in _query(environ):
+            start("200 OK", [("Content-Type", "application/xml")])
+            return [f"<LifecycleConfiguration>{faults.lifecycle}</LifecycleConfiguration>".encode()]
         if operation == "UploadPart":
             with faults.part_under_way():
                 self._take_part(environ)
                 return self._into_upload(environ, start)
         if operation == "CompleteMultipartUpload":
+            faults.uploads[environ["PATH_INFO"]] = _query(environ)["uploadId"][0]
             return self._into_upload(environ, start)
         if operation == "ListParts" and faults.lists_checksums:
             answer = self._app(environ, _of_any_length(start))
             return self._with_checksums(b"".join(answer), _query(environ)["uploadId"][0])
-        answer = self._app(environ, start)
         if operation == "GetObject":
-            faults.ranges.append(str(environ.get("HTTP_RANGE")))
-            return self._given(answer, environ)
+            return self._given(self._app(environ, start), environ, spoilt=0 < number == faults.spoil)
+        answer = self._app(environ, start)
         return cast(Iterable[bytes], answer)
 
     def _take_part(self, environ: dict[str, Any]) -> None:
@@ -117,7 +139,8 @@ class Faulty:
             raise ConnectionError
         query = _query(environ)
         digest = base64.b64encode(hashlib.sha256(body.getvalue()).digest()).decode("ascii")
-        faults.sums[query["uploadId"][0], int(query["partNumber"][0])] = digest
+        part = query["uploadId"][0], int(query["partNumber"][0])
+        faults.sums[part], faults.lengths[part] = digest, len(body.getvalue())
         environ["wsgi.input"] = BytesIO(body.getvalue())
 
     def _into_upload(self, environ: dict[str, Any], start: Any) -> Iterable[bytes]:
@@ -129,15 +152,27 @@ class Faulty:
         start("404 Not Found", [("Content-Type", "application/xml")])
         return [b"<Error><Code>NoSuchUpload</Code><Message>it was ended or completed</Message></Error>"]
 
-    def _given(self, answer: Iterable[bytes], environ: dict[str, Any]) -> Generator[bytes]:
+    def _by_part(self, environ: dict[str, Any], number: int, start: Any) -> Any:
+        """Let a part be found by its bytes, and its checksum be told: moto gives the whole."""
+        upload = self._faults.uploads[environ["PATH_INFO"]]
+        before = sum(self._faults.lengths[upload, one] for one in range(1, number))
+        environ["HTTP_RANGE"] = f"bytes={before}-{before + self._faults.lengths[upload, number] - 1}"
+        environ["QUERY_STRING"] = ""
+        return _with_header(start, "x-amz-checksum-sha256", self._faults.sums[upload, number])
+
+    def _given(self, answer: Iterable[bytes], environ: dict[str, Any], *, spoilt: bool) -> Generator[bytes]:
         came = 0
+        if spoilt:
+            self._faults.spoil = None
+            answer = [bytes([whole[0] ^ 1]) + whole[1:] for whole in answer]
         for whole in answer:
             for at in range(0, len(whole), BLOCK):
                 if self._faults.cut_after_read is not None and came >= self._faults.cut_after_read:
                     _cut(environ)
                 block = whole[at : at + BLOCK]
                 came += len(block)
-                self._faults.read += len(block)
+                with self._faults.lock:
+                    self._faults.read += len(block)
                 yield block
 
     def _with_checksums(self, text: bytes, upload: str) -> list[bytes]:
@@ -152,6 +187,13 @@ class Faulty:
 def _of_any_length(start: Any) -> Any:
     def begun(status: str, headers: list[tuple[str, str]], *rest: Any) -> Any:
         return start(status, [one for one in headers if one[0].lower() != "content-length"], *rest)
+
+    return begun
+
+
+def _with_header(start: Any, name: str, value: str) -> Any:
+    def begun(status: str, headers: list[tuple[str, str]], *rest: Any) -> Any:
+        return start(status, [*headers, (name, value)], *rest)
 
     return begun
 

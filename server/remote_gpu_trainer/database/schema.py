@@ -130,7 +130,20 @@ _LONG_MANIFESTS = (
        BEGIN SELECT RAISE(ABORT, 'what was copied never changes'); END""",
 )
 
-MIGRATIONS: tuple[tuple[str, ...], ...] = (_FIRST, _APPROVER, _LONG_MANIFESTS)
+_LONG_REPORTS = (
+    # As is the report on them.
+    """CREATE TABLE proven_files (
+         verification INTEGER NOT NULL REFERENCES verifications (seq),
+         part INTEGER NOT NULL,
+         files BLOB NOT NULL,
+         PRIMARY KEY (verification, part))""",
+    """CREATE TRIGGER proven_files_are_fixed BEFORE UPDATE ON proven_files
+       BEGIN SELECT RAISE(ABORT, 'what was proven never changes'); END""",
+    """CREATE TRIGGER proven_files_stay BEFORE DELETE ON proven_files
+       BEGIN SELECT RAISE(ABORT, 'what was proven never changes'); END""",
+)
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (_FIRST, _APPROVER, _LONG_MANIFESTS, _LONG_REPORTS)
 """Step n brings a file from schema n-1 to n. Each runs whole in one transaction."""
 
 

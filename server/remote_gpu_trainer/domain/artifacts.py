@@ -5,7 +5,7 @@ import itertools
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
-from enum import IntEnum, StrEnum
+from enum import StrEnum
 from typing import Annotated, Any, Literal, cast
 
 import rfc8785
@@ -15,6 +15,11 @@ from remote_gpu_trainer.domain.entries import Entries, Packed
 from remote_gpu_trainer.domain.entries import EntryKind as EntryKind
 from remote_gpu_trainer.domain.entries import ManifestEntry as ManifestEntry
 from remote_gpu_trainer.domain.ids import CopyId, InstanceId, LeaseId
+from remote_gpu_trainer.domain.proofs import ArtifactFinding as ArtifactFinding
+from remote_gpu_trainer.domain.proofs import FileProof as FileProof
+from remote_gpu_trainer.domain.proofs import PackedProofs, Proofs
+from remote_gpu_trainer.domain.proofs import Severity as Severity
+from remote_gpu_trainer.domain.proofs import VerificationLevel as VerificationLevel
 from remote_gpu_trainer.domain.units import Usd
 from remote_gpu_trainer.domain.values import Value
 
@@ -61,52 +66,8 @@ class Manifest(Value):
         return _sha256(itertools.chain([b"["], _joined(rows), [b"]"]))
 
 
-class VerificationLevel(IntEnum):
-    """How far a file is proven, each level holding the ones below it."""
-
-    PRESENT = 1
-    SIZE = 2
-    DIGEST = 3
-    LOADS = 4
-    MEETS_EXPECTATIONS = 5
-
-
-class Severity(StrEnum):
-    """How much a finding in an artifact weighs."""
-
-    ERROR = "error"
-    WARNING = "warning"
-    NOTE = "note"
-
-
-class ArtifactFinding(Value):
-    """One thing that a loader saw in a file."""
-
-    code: str
-    """For example ``truncated``, ``all-zero-tensor``, ``nan``, ``unsafe-pickle``, ``no-loader``."""
-    severity: Severity
-    message: str
-
-
 FOREIGN_CLASSES = "foreign-classes"
 """Code of the finding that loading a file would run code of classes that it names; only its bytes are proven then."""
-
-
-class FileProof(Value):
-    """One local file and the level it reached."""
-
-    path: str
-    """Relative to the copy's destination."""
-    size: int
-    sha256: str
-    level: VerificationLevel
-    format: str | None
-    """Loader that was used, for example ``safetensors``; None when nothing could load it."""
-    mtime_ns: int
-    """Of the local file when it was hashed."""
-    findings: tuple[ArtifactFinding, ...] = ()
-    facts: dict[str, str | int | float | bool] = Field(default_factory=dict)
-    """For example tensors, parameters, dtypes, step."""
 
 
 class VerificationReport(Value):
@@ -115,25 +76,28 @@ class VerificationReport(Value):
     copy_id: CopyId | None
     destination: str
     verified_at: datetime
-    files: tuple[FileProof, ...]
+    files: Annotated[Sequence[FileProof], PackedProofs]
     missing: tuple[str, ...]
     """In the manifest or the expectations and not on the disk."""
     unmet: tuple[str, ...]
     """Expectations that do not hold, one sentence each."""
 
     @property
+    def packed(self) -> Proofs:
+        """The files, to be asked for one fact of many of them."""
+        return Proofs.of(self.files)
+
+    @property
     def lowest_level(self) -> VerificationLevel | None:
         """The least level over all files; None when something is missing or there is nothing."""
-        if self.missing or not self.files:
-            return None
-        return min(proof.level for proof in self.files)
+        return None if self.missing else self.packed.lowest()
 
     @property
     def errors(self) -> tuple[str, ...]:
         """Findings of weight error, as ``path: message``."""
         return tuple(
             f"{proof.path}: {finding.message}"
-            for proof in self.files
+            for proof in self.packed.broken()
             for finding in proof.findings
             if finding.severity is Severity.ERROR
         )
@@ -142,7 +106,8 @@ class VerificationReport(Value):
     def passed(self) -> bool:
         """Whether this report may support a teardown: all present, digests right, nothing broken or unmet."""
         lowest = self.lowest_level
-        return lowest is not None and lowest >= VerificationLevel.DIGEST and not self.errors and not self.unmet
+        broken = next(self.packed.broken(), None) is not None
+        return lowest is not None and lowest >= VerificationLevel.DIGEST and not broken and not self.unmet
 
 
 class Expectations(Value):
@@ -195,6 +160,9 @@ class BucketObject(Value):
     size: int
     etag: str
     proven_by: Literal["stored-checksum", "read-back"]
+    version: str | None = None
+    """The store's name of this very version, under which it can be read after another took its place; None where the
+    bucket keeps no versions."""
 
 
 class BucketCopy(Value):
@@ -215,7 +183,9 @@ class BucketRules(Value):
     versioned: bool | None
     """Whether old versions are kept; None when that could not be read."""
     expiring: tuple[str, ...]
-    """One sentence for each rule that will delete objects below the prefix."""
+    """One sentence for each rule that will delete objects of the copy."""
+    caveats: tuple[str, ...] = ()
+    """One sentence for each rule that may delete some, deletes their old versions, or puts them out of reach."""
     unread: tuple[str, ...]
     """What could not be read: unknown is not nothing."""
 

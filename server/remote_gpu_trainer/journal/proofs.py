@@ -13,6 +13,7 @@ from remote_gpu_trainer.errors import InvalidRequest, JournalError
 from remote_gpu_trainer.journal import parts
 
 _NOTHING = "Nothing was recorded."
+_APART = '{"parts":'
 
 
 def keep_copy(db: sqlite3.Connection, now: datetime, receipt: CopyReceipt) -> None:
@@ -53,8 +54,13 @@ def copies(db: sqlite3.Connection, lease: LeaseId) -> list[CopyReceipt]:
     return [_whole(db, row["receipt"]) for row in rows]
 
 
+def copy_ids(db: sqlite3.Connection, lease: LeaseId) -> list[CopyId]:
+    """Of all receipts of a lease, newest first."""
+    return [row["id"] for row in db.execute("SELECT id FROM copies WHERE lease = ? ORDER BY seq DESC", (lease,))]
+
+
 def _whole(db: sqlite3.Connection, text: str) -> CopyReceipt:
-    return parts.load(db, load(parts.Apart, text)) if text.startswith('{"parts":') else load(CopyReceipt, text)
+    return parts.load(db, load(parts.Apart, text)) if text.startswith(_APART) else load(CopyReceipt, text)
 
 
 def keep_verification(db: sqlite3.Connection, now: datetime, report: VerificationReport) -> None:
@@ -69,7 +75,11 @@ def keep_verification(db: sqlite3.Connection, now: datetime, report: Verificatio
     row = db.execute("SELECT lease FROM copies WHERE id = ?", (report.copy_id,)).fetchone()
     if row is None:
         raise JournalError(f"the journal holds no copy {report.copy_id!r}", effect=_NOTHING)
-    db.execute("INSERT INTO verifications (copy, report) VALUES (?, ?)", (report.copy_id, dump(report)))
+    apart = len(report.files) > parts.INLINE
+    text = dump(parts.split_report(report) if apart else report)
+    added = db.execute("INSERT INTO verifications (copy, report) VALUES (?, ?)", (report.copy_id, text))
+    if apart:
+        parts.keep_report(db, int(added.lastrowid or 0), report.packed)
     level = report.lowest_level
     facts: dict[str, JsonValue] = {
         "copy": report.copy_id,
@@ -81,5 +91,11 @@ def keep_verification(db: sqlite3.Connection, now: datetime, report: Verificatio
 
 def verification(db: sqlite3.Connection, copy_id: CopyId) -> VerificationReport | None:
     """The newest report on a copy."""
-    row = db.execute("SELECT report FROM verifications WHERE copy = ? ORDER BY seq DESC LIMIT 1", (copy_id,)).fetchone()
-    return None if row is None else load(VerificationReport, row["report"])
+    row = db.execute(
+        "SELECT seq, report FROM verifications WHERE copy = ? ORDER BY seq DESC LIMIT 1", (copy_id,)
+    ).fetchone()
+    if row is None:
+        return None
+    if not row["report"].startswith(_APART):
+        return load(VerificationReport, row["report"])
+    return parts.load_report(db, row["seq"], load(parts.ReportApart, row["report"]))

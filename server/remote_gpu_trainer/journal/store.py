@@ -239,6 +239,11 @@ class SqliteJournal(Closing):
         with self._db.read() as db:
             return proofs.copies(db, lease)
 
+    def copy_ids(self, lease: LeaseId) -> list[CopyId]:
+        """Of all receipts of a lease, newest first."""
+        with self._db.read() as db:
+            return proofs.copy_ids(db, lease)
+
     def save_verification(self, report: VerificationReport) -> None:
         """Keep a report on a copy.
 

@@ -79,6 +79,10 @@ class Journal(Protocol):
         """All receipts of a lease, newest first."""
         ...
 
+    def copy_ids(self, lease: LeaseId) -> list[CopyId]:
+        """Of all receipts of a lease, newest first; quick, whatever they hold."""
+        ...
+
     def save_verification(self, report: VerificationReport) -> None:
         """Keep a report; it belongs to a copy."""
         ...

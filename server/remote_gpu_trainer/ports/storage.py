@@ -22,6 +22,11 @@ class ObjectStore(Protocol):
         """``s3://bucket/prefix``."""
         ...
 
+    @property
+    def at_once(self) -> int:
+        """How many requests it has under way at most: more workers than that only wait."""
+        ...
+
     def part_bytes(self, size: int) -> int | None:
         """Length of the parts in which a file of so many bytes is sent; None when it goes in one piece."""
         ...
@@ -80,10 +85,14 @@ class ObjectStore(Protocol):
         """
         ...
 
-    async def fetch(self, path: str, etag: str, *, at: int, size: int, sink: Callable[[bytes], None]) -> None:
-        """Give the bytes of an object from ``at`` on to ``sink``, in order, on a worker thread.
+    async def fetch(self, one: BucketObject, *, at: int, end: int, sink: Callable[[bytes], None]) -> str | None:
+        """Give the bytes of a proven object from ``at`` up to ``end`` to ``sink``, in order, on a worker thread.
 
-        It goes on where a connection was cut. What ``sink`` raises ends it.
+        It goes on where a connection was cut. What ``sink`` raises ends it. Where another object took its place, the
+        version is read that it was proven as, if the bucket keeps it.
+
+        Returns:
+            The sha256 in hex that the store says this range has; None where it keeps none of just this range.
 
         Raises:
             RemoteChanged: it is gone, or another object took its place.
@@ -94,8 +103,8 @@ class ObjectStore(Protocol):
         """Size and ETag of everything below the prefix, by path."""
         ...
 
-    async def rules(self) -> BucketRules:
-        """Versioning and expiry."""
+    async def rules(self, objects: Sequence[BucketObject]) -> BucketRules:
+        """Versioning, and what will delete these objects or put them out of reach."""
         ...
 
 

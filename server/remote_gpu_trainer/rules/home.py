@@ -88,10 +88,9 @@ U3 = Rule(
 
 
 def _not_loaded(facts: VerifyFacts) -> Trip | None:
-    unloaded = [proof for proof in facts.report.files if proof.level < VerificationLevel.LOADS]
-    if not unloaded:
-        return None
-    return Trip(f"{len(unloaded)} of {len(facts.report.files)} files were not loaded by anything")
+    files = facts.report.packed
+    unloaded = sum(files.level(at) < VerificationLevel.LOADS for at in range(len(files)))
+    return Trip(f"{unloaded} of {len(files)} files were not loaded by anything") if unloaded else None
 
 
 U9 = Rule(

@@ -21,7 +21,6 @@ from remote_gpu_trainer.transfer.paths import shown
 from remote_gpu_trainer.transfer.restore import restore
 from remote_gpu_trainer.transfer.upload import Uploads, weigh
 
-AT_ONCE = 8
 MOST_NAMED = 5
 STILL_THERE = "The local copy is whole, and the machine is as it was."
 OpenStore = Callable[[str], ObjectStore]
@@ -67,7 +66,7 @@ class Buckets:
             url=store.describe(),
             objects=tuple(sorted(filling.objects, key=lambda one: one.path)),
             bytes_stored=filling.stored,
-            warnings=(*warnings(await store.rules()), *filling.uploads.warnings),
+            warnings=(*warnings(await store.rules(filling.objects)), *filling.uploads.warnings),
         )
         return receipt.model_copy(update={"bucket": copy, "finished_at": self._clock.now()})
 
@@ -122,7 +121,7 @@ class Buckets:
             there = await store.etags()
         except TransferError as bad:
             return Rechecked((f"the bucket's copy cannot be read: {bad.message}",), None)
-        rules = await store.rules()
+        rules = await store.rules(bucket.objects)
         second = SecondCopy(url=bucket.url, objects=len(bucket.objects), deleting=rules.expiring, doubts=_doubts(rules))
         differences: list[str] = []
         for one in bucket.objects:
@@ -154,7 +153,7 @@ class _Filling:
         try:
             self._there = await self._store.etags()
             await self.uploads.recall(self._receipt.manifest.files)
-            await crew(self._work, AT_ONCE)
+            await crew(self._work, self._store.at_once)
             await self.uploads.settle()
         except TransferError as bad:
             bad.message += self.uploads.left()
@@ -225,7 +224,7 @@ def warnings(rules: BucketRules) -> tuple[str, ...]:
 
 def _doubts(rules: BucketRules) -> tuple[str, ...]:
     unversioned = "the bucket keeps no old versions: an overwritten or deleted object is gone"
-    return (*([unversioned] if rules.versioned is False else []), *rules.unread)
+    return (*([unversioned] if rules.versioned is False else []), *rules.caveats, *rules.unread)
 
 
 def _changed(path: str) -> DigestMismatch:

@@ -366,13 +366,13 @@ class ProofService:
             expect=expect,
             copy_id=receipt.copy_id,
             clock=self._clock,
-            known=self._fresh.of(receipt.copy_id),
+            known=self._fresh.of(receipt),
             accept_unloaded=self._policy.accept_unloaded,
             weights_must_load=self._policy.weights_must_load,
         )
         self._journal.save_verification(report)
         record = find_run(self._journal, receipt.lease)
-        newest = self._journal.copies(receipt.lease)[0].copy_id == receipt.copy_id
+        newest = self._journal.copy_ids(receipt.lease)[0] == receipt.copy_id
         if newest and record.phase in {RunPhase.HOME, RunPhase.PROVEN, RunPhase.PARKED}:
             phase = RunPhase.PROVEN if report.passed else RunPhase.PARKED
             self._journal.move(receipt.lease, phase, f"verification of {receipt.copy_id}: passed={report.passed}")

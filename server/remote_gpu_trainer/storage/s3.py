@@ -6,17 +6,17 @@
 import hashlib
 import os
 import shlex
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar, cast
 
 import anyio
 import anyio.to_thread
-from anyio.from_thread import check_cancelled
 
 from remote_gpu_trainer.domain.artifacts import BucketObject, BucketRules
 from remote_gpu_trainer.domain.uploads import FileDigests, StoredPart, UnfinishedUpload
 from remote_gpu_trainer.errors import RemoteChanged, TransferError
 from remote_gpu_trainer.storage.parts import Parts, as_base64, changed
+from remote_gpu_trainer.storage.reading import Reader, Replaced
 from remote_gpu_trainer.storage.refusals import UNTOUCHED, failed, status_of
 from remote_gpu_trainer.storage.rules import read_rules
 from remote_gpu_trainer.storage.urls import BucketUrl
@@ -25,9 +25,6 @@ PART = 16 << 20
 MOST_PARTS = 10_000
 AT_ONCE = 8
 """Requests under way to one store: what a cut can cost is one part for each."""
-BLOCK = 1 << 20
-MOST_CUTS = 5
-"""Of the connection, without a byte in between, until a read is given up."""
 READS = 3
 """How often an object that keeps changing is read anew."""
 T = TypeVar("T")
@@ -40,9 +37,10 @@ class S3Store:
         url: Bucket and prefix.
         part: Bytes above which a file goes in parts, and of each of them; S3 takes none below 5 MiB but the last.
         tries: Of each request, with growing pauses.
+        at_once: Requests under way at most.
     """
 
-    def __init__(self, url: BucketUrl, *, part: int = PART, tries: int = 5) -> None:
+    def __init__(self, url: BucketUrl, *, part: int = PART, tries: int = 5, at_once: int = AT_ONCE) -> None:
         import boto3
         from botocore.config import Config
 
@@ -51,7 +49,7 @@ class S3Store:
             connect_timeout=10,
             read_timeout=60,
             retries={"mode": "standard", "max_attempts": tries},
-            max_pool_connections=AT_ONCE,
+            max_pool_connections=at_once,
             request_checksum_calculation="when_required",
             response_checksum_validation="when_required",
         )
@@ -59,8 +57,8 @@ class S3Store:
             self._client: Any = cast(Any, boto3).session.Session().client("s3", config=settings)
         except Exception as bad:  # botocore has no common parent for settings that it cannot read
             raise failed(f"{url} cannot be reached", bad) from bad
-        self._parts = Parts(self._client, url)
-        self._slots = anyio.CapacityLimiter(AT_ONCE)
+        self._parts, self._reader = Parts(self._client, url), Reader(self._client, url)
+        self._slots = anyio.CapacityLimiter(at_once)
 
     @property
     def place(self) -> str:
@@ -70,6 +68,11 @@ class S3Store:
     def describe(self) -> str:
         """``s3://bucket/prefix``."""
         return str(self._url)
+
+    @property
+    def at_once(self) -> int:
+        """Requests under way at most."""
+        return int(self._slots.total_tokens)
 
     def part_bytes(self, size: int) -> int | None:
         """16 MiB, or what makes 10,000 parts of the file."""
@@ -155,23 +158,25 @@ class S3Store:
         """
         return await self._ask("cannot be read", lambda: self._proof(path, digests))
 
-    async def fetch(self, path: str, etag: str, *, at: int, size: int, sink: Callable[[bytes], None]) -> None:
-        """Give the bytes of an object from ``at`` on to ``sink``, in order, on a worker thread.
+    async def fetch(self, one: BucketObject, *, at: int, end: int, sink: Callable[[bytes], None]) -> str | None:
+        """Give the bytes of a range to ``sink``, in order, on a worker thread.
 
         Raises:
             RemoteChanged: it is gone, or another object took its place.
             TransferError: the store cannot be asked, or what ``sink`` raised.
         """
 
-        def fetch() -> None:
-            if not self._read(path, etag, at, size, sink):
+        def fetch() -> str | None:
+            try:
+                return self._reader.read(one, at, end, sink, part=self._part_of(one, at, end))
+            except Replaced as bad:
                 raise RemoteChanged(
-                    f"{path} in {self._url} is gone or another object than the proven one",
+                    f"{one.path} in {self._url} is gone or another object than the proven one",
                     next_step="look for an older version of it in the bucket, or for another copy",
                     effect="It was not given its name here; files that came before it are whole.",
-                )
+                ) from bad
 
-        await self._ask("cannot be read", fetch)
+        return await self._ask("cannot be read", fetch)
 
     async def etags(self) -> dict[str, tuple[int, str]]:
         """Size and ETag of everything below the prefix, by path.
@@ -181,9 +186,9 @@ class S3Store:
         """
         return await self._ask("cannot be listed", lambda: dict(self._list()))
 
-    async def rules(self) -> BucketRules:
-        """Whether old versions are kept, and what will delete objects below the prefix."""
-        return await anyio.to_thread.run_sync(read_rules, self._client, self._url)
+    async def rules(self, objects: Sequence[BucketObject]) -> BucketRules:
+        """Whether old versions are kept, and what will delete these objects or put them out of reach."""
+        return await anyio.to_thread.run_sync(read_rules, self._client, self._url, objects)
 
     async def _ask(self, what: str, work: Callable[[], T]) -> T:
         try:
@@ -201,16 +206,18 @@ class S3Store:
             found = self._head(path)
             if found is None or int(found["ContentLength"]) != digests.size:
                 return None
-            stored, etag = found.get("ChecksumSHA256"), str(found["ETag"])
-            # Some stores add "-" and the number of parts. A checksum of other parts than ours says nothing: we read.
-            by_checksum = stored is not None and str(stored).partition("-")[0] == _checksum(digests)
-            read = None if by_checksum else self._read_sha256(path, etag, digests.size)
+            by_checksum = _told(found.get("ChecksumSHA256"), digests)
+            one = BucketObject(
+                path=path,
+                size=digests.size,
+                etag=str(found["ETag"]),
+                proven_by="stored-checksum" if by_checksum else "read-back",
+                version=_version(found),
+            )
+            read = None if by_checksum else self._read_sha256(one.model_copy(update={"version": None}))
             if not by_checksum and read is None:
                 continue  # it was replaced under the reader: what is there now is another object
-            if read not in (None, digests.sha256):
-                return None
-            way = "stored-checksum" if by_checksum else "read-back"
-            return BucketObject(path=path, size=digests.size, etag=etag, proven_by=way)
+            return one if read in (None, digests.sha256) else None
         raise RemoteChanged(
             f"{path} in {self._url} was replaced {READS} times while it was read",
             next_step="see what else writes there, then call copy_out again",
@@ -235,45 +242,20 @@ class S3Store:
             **self._target(path), Body=body, ChecksumAlgorithm="SHA256", ChecksumSHA256=as_base64(sha256)
         )
 
-    def _read_sha256(self, path: str, etag: str, size: int) -> str | None:
+    def _read_sha256(self, one: BucketObject) -> str | None:
         digest = hashlib.sha256()
-        return digest.hexdigest() if self._read(path, etag, 0, size, digest.update) else None
-
-    def _read(self, path: str, etag: str, at: int, size: int, sink: Callable[[bytes], None]) -> bool:
-        """Read an object, going on where a connection was cut; False when another one took its place."""
-        from botocore.exceptions import BotoCoreError, ClientError
-
-        cuts = 0
-        while at < size:
-            came, cut = at, None
-            try:
-                for block in self._blocks(path, etag, at, size):
-                    check_cancelled()
-                    if at + len(block) > size:
-                        return False
-                    sink(block)
-                    at += len(block)
-            except ClientError as bad:
-                if status_of(bad) in (404, 412):
-                    return False
-                raise
-            except BotoCoreError as bad:
-                cut = bad
-            cuts = 0 if at > came else cuts + 1
-            if cuts > MOST_CUTS:
-                raise cut or TransferError(f"{self._url} sends nothing of {path}", effect=UNTOUCHED)
-        return True
-
-    def _blocks(self, path: str, etag: str, at: int, size: int) -> Iterator[bytes]:
-        answer = self._client.get_object(**self._target(path), IfMatch=etag, Range=f"bytes={at}-{size - 1}")
-        body = answer["Body"]
         try:
-            if at and not str(answer.get("ContentRange")).startswith(f"bytes {at}-"):
-                return  # a store that knows no ranges begins anew each time: that counts as a cut
-            while block := body.read(BLOCK):
-                yield block
-        finally:
-            body.close()
+            self._reader.read(one, 0, one.size, digest.update)
+        except Replaced:
+            return None
+        return digest.hexdigest()
+
+    def _part_of(self, one: BucketObject, at: int, end: int) -> int | None:
+        """The number of the part that a range is, in an object that was sent as this store sends one of its size."""
+        each = self.part_bytes(one.size)
+        if each is None or at % each or end != min(at + each, one.size):
+            return None
+        return at // each + 1 if one.etag.strip('"').endswith(f"-{-(-one.size // each)}") else None
 
     def _list(self) -> Iterator[tuple[str, tuple[int, str]]]:
         head = f"{self._url.prefix}/"
@@ -282,8 +264,20 @@ class S3Store:
                 yield str(one["Key"]).removeprefix(head), (int(one["Size"]), str(one["ETag"]))
 
 
-def _checksum(digests: FileDigests) -> str:
-    """What a store keeps of a file that was put whole, or (the hash of their hashes) in our parts."""
-    if digests.part_bytes is None:
-        return as_base64(digests.sha256)
-    return as_base64(hashlib.sha256(b"".join(map(bytes.fromhex, digests.parts))).hexdigest())
+def _version(found: dict[str, Any]) -> str | None:
+    """The name of an object's version; "null" is what the next one without a version will be called as well."""
+    version = found.get("VersionId")
+    return None if version in (None, "null") else str(version)
+
+
+def _told(stored: object, digests: FileDigests) -> bool:
+    """Whether a stored sha256 says that an object holds these bytes; one of other parts than ours says nothing.
+
+    It is that of the whole, or the hash of the hashes of the parts. Some stores add "-" and the number of the parts to
+    the latter. Checksums of other kinds (CRC32, CRC64NVME, SHA1) cannot be held against a manifest: then it is read.
+    """
+    value, _, count = str(stored).partition("-")
+    if not count and value == as_base64(digests.sha256):
+        return True
+    joined = hashlib.sha256(b"".join(map(bytes.fromhex, digests.parts))).hexdigest()
+    return bool(digests.parts) and count in ("", str(len(digests.parts))) and value == as_base64(joined)

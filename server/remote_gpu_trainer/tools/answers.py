@@ -1,5 +1,6 @@
 """What the tools answer with. Small on purpose: a model reads every field of every call."""
 
+import heapq
 from collections.abc import Iterable
 from typing import cast
 
@@ -314,7 +315,8 @@ def copied(receipt: CopyReceipt, told: Iterable[Finding] = ()) -> Copied:
 
 def proof(report: VerificationReport) -> Proof:
     """A verification's report; the weakest files first."""
-    rows = sorted(report.files, key=lambda one: (one.level, one.path))
+    files = report.packed
+    weakest = heapq.nsmallest(NAMED, range(len(files)), key=lambda at: (files.level(at), files.path(at)))
     return Proof(
         passed=report.passed,
         lowest_level=None if report.lowest_level is None else report.lowest_level.name,
@@ -327,7 +329,7 @@ def proof(report: VerificationReport) -> Proof:
                 findings=[f"{f.severity.value} {f.code}: {visible(f.message)}" for f in one.findings],
                 facts={name: visible(fact) if isinstance(fact, str) else fact for name, fact in one.facts.items()},
             )
-            for one in rows[:NAMED]
+            for one in map(files.__getitem__, weakest)
         ],
         missing=[visible(path) for path in report.missing[:NAMED]],
         unmet=[visible(text) for text in report.unmet[:NAMED]],

@@ -109,7 +109,7 @@ class ChunkMap:
 
     @property
     def empty(self) -> bool:
-        """Whether nothing was noted when it was opened, or that was let go."""
+        """Whether nothing that was there is left to be taken over; its readers pop what they take."""
         return not (self.pieces or self.beginnings or self._finished)
 
     def let_go(self) -> None:

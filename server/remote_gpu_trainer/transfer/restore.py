@@ -2,27 +2,28 @@
 
 import hashlib
 import os
-from collections.abc import Callable, Iterable
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import anyio.from_thread
 import anyio.to_thread
-from anyio.from_thread import check_cancelled
 
-from remote_gpu_trainer.domain.artifacts import BucketCopy, CopyReceipt, ManifestEntry, Route
+from remote_gpu_trainer.domain.artifacts import BucketCopy, BucketObject, CopyReceipt, ManifestEntry, Route
 from remote_gpu_trainer.domain.ids import CopyId
 from remote_gpu_trainer.domain.units import show_bytes
 from remote_gpu_trainer.errors import DigestMismatch, LocalDiskFull
 from remote_gpu_trainer.ports import Clock, ObjectStore
+from remote_gpu_trainer.transfer.chunks import ChunkMap
 from remote_gpu_trainer.transfer.crew import crew
-from remote_gpu_trainer.transfer.landing import Landing, full_or_other
+from remote_gpu_trainer.transfer.halffile import HalfFile, Stretch
+from remote_gpu_trainer.transfer.landing import MAP, Landing, full_or_other
 from remote_gpu_trainer.transfer.limits import CopyLimits, Progress, ProgressSink
 from remote_gpu_trainer.transfer.paths import shown
 
-AT_ONCE = 8
-BLOCK = 1 << 20
-TELL_EACH = 16 << 20
+TELL_EACH = 4 << 20
 
 
 @dataclass
@@ -30,10 +31,8 @@ class _Back:
     """One file on its way back."""
 
     entry: ManifestEntry
-    etag: str
+    object: BucketObject
     key: str
-    done: int = 0
-    home: bool = False
 
 
 async def restore(
@@ -49,8 +48,9 @@ async def restore(
 ) -> CopyReceipt:
     """Fetch every file of a copy from its bucket and prove it by the hash that it had when it came off the machine.
 
-    A file that is here with that hash is not fetched. Unfinished files stay in ``destination/.rgt-partial``, and the
-    same call goes on from what is there of them; an object that is not the proven one any more ends it.
+    A large object comes in several ranges at once. A file that is here with that hash is not fetched. Unfinished files
+    stay in ``destination/.rgt-partial`` beside a map of what has arrived of them, and the same call goes on from there;
+    an object that is not the proven one any more ends it.
 
     Raises:
         LocalDiskFull: no room, before the first byte where that can be known.
@@ -60,11 +60,14 @@ async def restore(
     """
     started = clock.now()
     landing = Landing(destination)
-    work = _Restoring(store, landing, bucket, earlier.manifest.files, clock, progress)
     try:
-        await anyio.to_thread.run_sync(work.recall)
-        work.demand_room(limits)
-        await crew(work.run, AT_ONCE)
+        work = _Restoring(store, landing, bucket, earlier.manifest.files, clock, progress)
+        try:
+            await anyio.to_thread.run_sync(work.recall)
+            work.demand_room(limits)
+            await crew(work.run, store.at_once)
+        finally:
+            work.close()
     finally:
         landing.close()
     return earlier.model_copy(
@@ -90,22 +93,37 @@ class _Restoring:
         store: ObjectStore,
         landing: Landing,
         bucket: BucketCopy,
-        files: Iterable[ManifestEntry],
+        files: Sequence[ManifestEntry],
         clock: Clock,
         progress: ProgressSink | None,
     ) -> None:
-        etags = {one.path: one.etag for one in bucket.objects}
+        objects = {one.path: one for one in bucket.objects}
         self._store, self._landing, self._clock, self._progress = store, landing, clock, progress
-        self._began, self.fetched, self._told = clock.monotonic(), 0, 0
-        self._files = [_Back(entry, etags[entry.path], _key(bucket.url, entry)) for entry in files]
-        self._waiting: list[_Back] = []
+        self._waiting = [_Back(entry, objects[entry.path], _key(bucket.url, entry)) for entry in reversed(files)]
+        self._chunks = ChunkMap(landing)
+        self._count, self._size = len(files), sum(entry.size for entry in files)
+        self._began, self._told = clock.monotonic(), 0
+        self._lock = threading.Lock()
+        """Threads count what each of them brings."""
+        self._home = self._done = 0
+        self.fetched = 0
+
+    def close(self) -> None:
+        """Close the map of what is here, and drop it where it is of no use to anybody any more."""
+        self._chunks.close()
+        if self._home == self._count and self._chunks.empty:
+            self._landing.drop_partial(MAP)
 
     def recall(self) -> None:
         """Find what is here already. Blocking."""
-        for one in self._files:
-            one.home = self._landing.sha256(one.entry.path) == one.entry.sha256
-            one.done = one.entry.size if one.home else 0
-        self._waiting = [one for one in reversed(self._files) if not one.home]
+        left: list[_Back] = []
+        for one in self._waiting:
+            if self._landing.sha256(one.entry.path) == one.entry.sha256:
+                self._home += 1
+                self._done += one.entry.size
+            else:
+                left.append(one)
+        self._waiting = left
 
     def demand_room(self, limits: CopyLimits) -> None:
         """See before the first byte whether the rest fits on the disk."""
@@ -123,13 +141,13 @@ class _Restoring:
         """Fetch files until none is waiting."""
         while self._waiting:
             one = self._waiting.pop()
-            # What was here before may be damaged, and only the whole shows it: then it is fetched from its first byte.
+            # A store may err once, and only the whole shows it: then it is fetched from its first byte.
             if not await self._fetch(one):
-                self._landing.drop_partial(one.key)
+                self._forget(one)
                 if not await self._fetch(one):
-                    self._landing.drop_partial(one.key)
+                    self._forget(one)
                     raise _other(one.entry.path, self._store)
-            one.home = True
+            self._home += 1
             self._tell()
 
     async def _fetch(self, one: _Back) -> bool:
@@ -140,87 +158,82 @@ class _Restoring:
         except OSError as bad:
             raise full_or_other(bad, where) from bad
         try:
-            file = _Half(fd, where, lambda length: self._came(one, length))
-            await anyio.to_thread.run_sync(file.recall, entry.size)
-            one.done = file.at
-            if file.at < entry.size:
-                await self._store.fetch(entry.path, one.etag, at=file.at, size=entry.size, sink=file.take)
-            if file.digest.hexdigest() != entry.sha256:
+            each = self._store.part_bytes(entry.size) or max(entry.size, 1)
+            file = HalfFile(fd, where, entry.size, each, self._here)
+            await anyio.to_thread.run_sync(file.recall, self._chunks.pieces.pop(one.key, ()))
+            await self._fill(one, file)
+            if await anyio.to_thread.run_sync(file.sha256) != entry.sha256:
+                self._here(-entry.size)
                 return False
             await anyio.to_thread.run_sync(file.sync)
         finally:
             os.close(fd)
         self._landing.publish(one.key, entry.path)
         self._landing.sync_folder(entry.path)
+        if len(file.stretches) > 1:
+            self._chunks.forget(one.key)
         return True
 
-    def _came(self, one: _Back, length: int) -> None:
-        one.done += length
-        self.fetched += length
-        if self.fetched - self._told >= TELL_EACH:
-            self._told = self.fetched
-            anyio.from_thread.run_sync(self._tell)
+    async def _fill(self, one: _Back, file: HalfFile) -> None:
+        """Bring what is missing of a file, several stretches at once."""
+        missing = deque(file.missing())
+
+        async def work() -> None:
+            while missing:
+                stretch = missing.popleft()
+                try:
+                    await self._bring(one.object, stretch)
+                finally:
+                    if stretch.came and (len(file.stretches) > 1 or not stretch.whole):
+                        self._chunks.add_piece(one.key, stretch.piece)
+                await anyio.to_thread.run_sync(file.hash_on)
+
+        await crew(work, min(self._store.at_once, len(missing)))
+
+    async def _bring(self, object_: BucketObject, stretch: Stretch) -> None:
+        for again in (True, False):
+            begun = stretch.next
+            claimed = await self._store.fetch(object_, at=begun, end=stretch.end, sink=self._counting(stretch))
+            # The store's word may be wrong as well, so it costs one more look; the proof is the hash of the whole.
+            if claimed is None or begun > stretch.offset or claimed == stretch.digest.hexdigest() or not again:
+                return
+            stretch.drop()
+
+    def _counting(self, stretch: Stretch) -> Callable[[bytes], None]:
+        def take(data: bytes) -> None:
+            stretch.take(data)
+            with self._lock:
+                self.fetched += len(data)
+                due = self.fetched - self._told >= TELL_EACH
+                if due:
+                    self._told = self.fetched
+            if due:
+                anyio.from_thread.run_sync(self._tell)
+
+        return take
+
+    def _here(self, length: int) -> None:
+        with self._lock:
+            self._done += length
+
+    def _forget(self, one: _Back) -> None:
+        self._landing.drop_partial(one.key)
+        self._chunks.forget(one.key)
 
     def _tell(self) -> None:
         if self._progress is None:
             return
-        total = sum(one.entry.size for one in self._files)
-        done = sum(one.done for one in self._files)
         rate = self.fetched / max(self._clock.monotonic() - self._began, 1e-3)
         self._progress(
             Progress(
-                bytes_done=done,
-                bytes_total=total,
-                files_done=sum(one.home for one in self._files),
-                files_total=len(self._files),
+                bytes_done=self._done,
+                bytes_total=self._size,
+                files_done=self._home,
+                files_total=self._count,
                 rate=rate,
-                eta_s=(total - done) / rate if rate else None,
+                eta_s=(self._size - self._done) / rate if rate else None,
             )
         )
-
-
-class _Half:
-    """An unfinished file, written and hashed in order. Blocking, on one worker thread at a time."""
-
-    def __init__(self, fd: int, where: Path, came: Callable[[int], None]) -> None:
-        self._fd, self._where, self._came = fd, where, came
-        self.at, self.digest = 0, hashlib.sha256()
-
-    def recall(self, size: int) -> None:
-        """Hash what is here, and cut off what is too much."""
-        try:
-            if os.fstat(self._fd).st_size > size:
-                os.ftruncate(self._fd, 0)
-            while block := os.pread(self._fd, BLOCK, self.at):
-                check_cancelled()
-                self.digest.update(block)
-                self.at += len(block)
-        except OSError as bad:
-            raise full_or_other(bad, self._where) from bad
-
-    def take(self, data: bytes) -> None:
-        """Write what came.
-
-        Raises:
-            LocalDiskFull: no room is left.
-        """
-        view = memoryview(data)
-        try:
-            while view:
-                written = os.pwrite(self._fd, view, self.at)
-                self.digest.update(view[:written])
-                self.at += written
-                self._came(written)
-                view = view[written:]
-        except OSError as bad:
-            raise full_or_other(bad, self._where) from bad
-
-    def sync(self) -> None:
-        """Bring it to the disk."""
-        try:
-            os.fsync(self._fd)
-        except OSError as bad:
-            raise full_or_other(bad, self._where) from bad
 
 
 def _key(url: str, entry: ManifestEntry) -> str:

@@ -17,8 +17,6 @@ from remote_gpu_trainer.ports import Clock, HeldUpload, ObjectStore, UploadNotes
 from remote_gpu_trainer.transfer.crew import crew
 from remote_gpu_trainer.transfer.paths import shown
 
-AT_ONCE = 4
-"""Parts of one file."""
 ROUNDS = 3
 """How often an upload that somebody else ended or changed is taken up again."""
 BLOCK = 1 << 20
@@ -218,7 +216,7 @@ class Uploads:
                 self._kept[path] = self._kept.get(path, 0) + (0 if known else length)
                 told(length, True)
 
-        await crew(work, AT_ONCE)
+        await crew(work, min(self._store.at_once, len(waiting)))
         await self._store.complete(path, note.upload, tuple(done[number] for number in sorted(done)))
 
     async def _end_doomed(self) -> None:

@@ -1,27 +1,15 @@
 """Expectations against what the files turned out to hold. Pure: everything was read before."""
 
 import math
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from fnmatch import fnmatchcase
 
-from remote_gpu_trainer.domain.artifacts import Expectations, FileProof, Severity, VerificationLevel
+from remote_gpu_trainer.domain.artifacts import Expectations, VerificationLevel
+from remote_gpu_trainer.verify.roll import Roll
 
-
-@dataclass(frozen=True)
-class Seen:
-    """One proven file, with what does not fit into a report."""
-
-    proof: FileProof
-    names: tuple[str, ...] = ()
-    numbers: Mapping[str, float] = field(default_factory=dict[str, float])
-    kind: str | None = None
-    """Name of the format whose loader was asked, whatever it answered."""
-    shards: Mapping[str, Sequence[str]] = field(default_factory=dict[str, Sequence[str]])
-    """Of the index of a model in parts: files beside it, with the tensors that it promises in each."""
-    part: bool = False
-    """It is one of the parts, and its index speaks for its tensors' names."""
+MOST_SAID = 100
+"""Files that are named for one and the same shortcoming; of a million the sentences would be a book."""
 
 
 @dataclass
@@ -30,39 +18,47 @@ class Judgement:
 
     unmet: list[str] = field(default_factory=list[str])
     missing: list[str] = field(default_factory=list[str])
-    named: set[str] = field(default_factory=set[str])
+    named: bytearray = field(default_factory=bytearray)
+    """By the place of a file: 1 where they spoke of it."""
 
 
-def judge(expect: Expectations, seen: Sequence[Seen], now: datetime) -> Judgement:
+def judge(expect: Expectations, roll: Roll, now: datetime) -> Judgement:
     """Hold the expectations against the files."""
-    result = Judgement()
-    _roster(expect, seen, result)
-    whole = [item.proof for item in seen if item.proof.path in result.named or not result.named]
-    _levels(expect, whole, result)
-    _age(expect, whole, now, result)
-    _step(expect, seen, result)
-    _metrics(expect, seen, result)
-    _tensor_names(expect, seen, result)
+    result = Judgement(named=bytearray(len(roll)))
+    _roster(expect, roll, result)
+    whole = not any(result.named)
+    _levels(expect, roll, result, whole=whole)
+    _age(expect, roll, now, result, whole=whole)
+    _step(expect, roll, result)
+    _metrics(expect, roll, result)
+    _tensor_names(expect, roll, result)
     return result
 
 
-def _roster(expect: Expectations, seen: Sequence[Seen], result: Judgement) -> None:
-    paths = [item.proof.path for item in seen]
+def _roster(expect: Expectations, roll: Roll, result: Judgement) -> None:
     for pattern in expect.files:
-        matched = [path for path in paths if matches(path, pattern)]
-        result.named.update(matched)
-        if not matched:
+        if not _name(pattern, roll, result):
             result.missing.append(pattern)
     for pattern, count in expect.counts.items():
-        matched = [path for path in paths if matches(path, pattern)]
-        result.named.update(matched)
-        if len(matched) != count:
-            result.unmet.append(f"{len(matched)} files match {pattern!r} where {count} are expected.")
-    if expect.min_count is not None and len(paths) < expect.min_count:
-        result.unmet.append(f"{len(paths)} files are there and at least {expect.min_count} are expected.")
-    extra = [path for path in paths if path not in result.named]
+        matched = _name(pattern, roll, result)
+        if matched != count:
+            result.unmet.append(f"{matched} files match {pattern!r} where {count} are expected.")
+    if expect.min_count is not None and len(roll) < expect.min_count:
+        result.unmet.append(f"{len(roll)} files are there and at least {expect.min_count} are expected.")
+    extra = result.named.count(0)
     if expect.exact_roster and extra:
-        result.unmet.append(f"{len(extra)} files are there that nothing expects, first {extra[0]!r}.")
+        first = roll.path(result.named.index(0))
+        result.unmet.append(f"{extra} files are there that nothing expects, first {first!r}.")
+
+
+def _name(pattern: str, roll: Roll, result: Judgement) -> int:
+    """Mark the files that a pattern matches; how many they are."""
+    count = 0
+    for at in range(len(roll)):
+        if matches(roll.path(at), pattern):
+            result.named[at] = 1
+            count += 1
+    return count
 
 
 def matches(path: str, pattern: str) -> bool:
@@ -70,75 +66,82 @@ def matches(path: str, pattern: str) -> bool:
     return path == pattern or any(fnmatchcase(path, one) for one in {pattern, pattern.removeprefix("**/")})
 
 
-def _levels(expect: Expectations, whole: Sequence[FileProof], result: Judgement) -> None:
+def _levels(expect: Expectations, roll: Roll, result: Judgement, *, whole: bool) -> None:
     # MEETS_EXPECTATIONS is what this judgement grants, so the most that a file can bring to it is LOADS.
-    least = min(expect.min_level, VerificationLevel.LOADS)
-    result.unmet.extend(
-        f"{proof.path} reached {proof.level.name} and {expect.min_level.name} is expected."
-        for proof in whole
-        if proof.level < least
-    )
+    least, below = min(expect.min_level, VerificationLevel.LOADS), 0
+    for at in range(len(roll)):
+        if (whole or result.named[at]) and (level := roll.proofs.level(at)) < least:
+            below += 1
+            if below <= MOST_SAID:
+                result.unmet.append(f"{roll.path(at)} reached {level.name} and {expect.min_level.name} is expected.")
+    if below > MOST_SAID:
+        result.unmet.append(f"{below - MOST_SAID:,} more files reached less than {expect.min_level.name}.")
 
 
-def _age(expect: Expectations, whole: Sequence[FileProof], now: datetime, result: Judgement) -> None:
+def _age(expect: Expectations, roll: Roll, now: datetime, result: Judgement, *, whole: bool) -> None:
     if expect.max_age_hours is None:
         return
-    newest = max((proof.mtime_ns for proof in whole), default=None)
+    times = (roll.proofs.mtime_ns(at) for at in range(len(roll)) if whole or result.named[at])
+    newest = max(times, default=None)
     hours = math.inf if newest is None else (now.timestamp() - newest / 1e9) / 3600
     if hours > expect.max_age_hours:
         result.unmet.append(f"The newest file is {hours:.1f} hours old; at most {expect.max_age_hours:g} are expected.")
 
 
-def _step(expect: Expectations, seen: Sequence[Seen], result: Judgement) -> None:
+def _step(expect: Expectations, roll: Roll, result: Judgement) -> None:
     if expect.min_step is None:
         return
-    steps = {item.proof.path: item.proof.facts["step"] for item in seen if "step" in item.proof.facts}
-    numbers = {path: step for path, step in steps.items() if isinstance(step, int) and _loads(seen, path)}
-    if not numbers:
+    furthest: int = 0
+    place: int | None = None
+    for at, item in roll.asked():
+        step = item.proof.facts.get("step")
+        if isinstance(step, int) and item.proof.level >= VerificationLevel.LOADS:
+            furthest, place = (step, at) if place is None or step > furthest else (furthest, place)
+    if place is None:
         result.unmet.append(f"No file that loads tells its step; at least {expect.min_step} is expected.")
         return
-    path = max(numbers, key=lambda path: numbers[path])
-    result.named.add(path)
-    if numbers[path] < expect.min_step:
-        result.unmet.append(f"The furthest step is {numbers[path]}, in {path}; {expect.min_step} is expected.")
+    result.named[place] = 1
+    if furthest < expect.min_step:
+        result.unmet.append(f"The furthest step is {furthest}, in {roll.path(place)}; {expect.min_step} is expected.")
 
 
-def _loads(seen: Sequence[Seen], path: str) -> bool:
-    return any(item.proof.path == path and item.proof.level >= VerificationLevel.LOADS for item in seen)
-
-
-def _metrics(expect: Expectations, seen: Sequence[Seen], result: Judgement) -> None:
+def _metrics(expect: Expectations, roll: Roll, result: Judgement) -> None:
     bounds = dict.fromkeys(expect.finite_metrics, (None, None)) | expect.metric_bounds
-    for key, (least, most) in bounds.items():
-        found = [(item.proof.path, item.numbers[key]) for item in seen if key in item.numbers]
-        if not found:
-            result.unmet.append(f"No result or last metrics line holds {key!r}.")
-        for path, value in found:
-            result.named.add(path)
+    if not bounds:
+        return
+    found = set[str]()
+    for at, item in roll.asked():
+        for key in bounds.keys() & item.numbers.keys():
+            found.add(key)
+            result.named[at] = 1
+            value, (least, most) = item.numbers[key], bounds[key]
             if not math.isfinite(value):
-                result.unmet.append(f"{key!r} is {value} in {path}.")
+                result.unmet.append(f"{key!r} is {value} in {item.proof.path}.")
             elif (least is not None and value < least) or (most is not None and value > most):
-                result.unmet.append(f"{key!r} is {value:g} in {path}, outside {least} to {most}.")
+                result.unmet.append(f"{key!r} is {value:g} in {item.proof.path}, outside {least} to {most}.")
+    result.unmet.extend(f"No result or last metrics line holds {key!r}." for key in bounds if key not in found)
 
 
-def _tensor_names(expect: Expectations, seen: Sequence[Seen], result: Judgement) -> None:
-    weights = [item for item in seen if item.names and not item.part]
+def _tensor_names(expect: Expectations, roll: Roll, result: Judgement) -> None:
+    if not expect.keys and expect.same_names_as is None:
+        return
+    weights = [(at, item) for at, item in roll.asked() if item.names and not item.part]
     if expect.keys:
         wanted = set(expect.keys)
-        best = max(weights, key=lambda item: len(wanted.intersection(item.names)), default=None)
+        place, best = max(weights, key=lambda one: len(wanted.intersection(one[1].names)), default=(None, None))
         absent = sorted(wanted.difference(best.names if best else ()))
-        if best is not None:
-            result.named.add(best.proof.path)
+        if place is not None:
+            result.named[place] = 1
         if absent:
             where = best.proof.path if best else "any weight file"
             result.unmet.append(f"{len(absent)} expected tensors are not in {where}, first {absent[0]!r}.")
     if expect.same_names_as is not None:
-        model = next((item for item in weights if item.proof.path == expect.same_names_as), None)
+        model = next((item for _, item in weights if item.proof.path == expect.same_names_as), None)
         if model is None:
             result.unmet.append(f"{expect.same_names_as!r}, whose tensor names are to be compared, did not load.")
             return
-        for item in weights:
-            result.named.add(item.proof.path)
+        for at, item in weights:
+            result.named[at] = 1
             different = set(item.names) ^ set(model.names)
             if different:
                 result.unmet.append(
@@ -147,9 +150,10 @@ def _tensor_names(expect: Expectations, seen: Sequence[Seen], result: Judgement)
                 )
 
 
-def raised(proof: FileProof, judgement: Judgement) -> FileProof:
-    """The proof, at MEETS_EXPECTATIONS where the expectations spoke of the file and all of them hold."""
-    clean = proof.level is VerificationLevel.LOADS and all(f.severity is not Severity.ERROR for f in proof.findings)
-    if not clean or judgement.unmet or judgement.missing or proof.path not in judgement.named:
-        return proof
-    return proof.model_copy(update={"level": VerificationLevel.MEETS_EXPECTATIONS})
+def grant(judgement: Judgement, roll: Roll) -> None:
+    """If all hold, raise each file to MEETS_EXPECTATIONS that loads without fault and that they spoke of."""
+    if judgement.unmet or judgement.missing:
+        return
+    for at, named in enumerate(judgement.named):
+        if named and roll.proofs.level(at) is VerificationLevel.LOADS and not roll.proofs.is_broken(at):
+            roll.proofs.raise_to(at, VerificationLevel.MEETS_EXPECTATIONS)

@@ -29,37 +29,41 @@ class Known(NamedTuple):
         return self[:4] == (seen.st_size, seen.st_mtime_ns, seen.st_ctime_ns, seen.st_ino)
 
 
-class _Marks(Mapping[str, Known]):
-    """The marks of one copy, beside its manifest: 17 bytes a file."""
+class _Marks:
+    """The marks of one copy, in the order of its files' paths: 17 bytes a file. The manifest itself is not held."""
 
-    def __init__(self, files: Entries) -> None:
-        self._files = files.by_path()
-        self._marked = bytearray(len(files))
-        self._ctimes, self._inodes = (array(code, bytes(8 * len(files))) for code in "qQ")
-
-    def take(self, folder: Path) -> None:
+    def __init__(self, files: Entries, folder: Path) -> None:
         """Look at each file, and mark it only while size and time are those that the copy gave it."""
-        for at, entry in enumerate(self._files):
+        self.marked = bytearray(len(files))
+        self.ctimes, self.inodes = (array(code, bytes(8 * len(files))) for code in "qQ")
+        for at, entry in enumerate(files):
             try:
                 seen = os.lstat(folder / entry.path)
             except OSError:
                 continue
             same = stat.S_ISREG(seen.st_mode) and (seen.st_size, seen.st_mtime_ns) == (entry.size, entry.mtime_ns)
             if same and entry.sha256 is not None:
-                self._marked[at], self._ctimes[at], self._inodes[at] = 1, seen.st_ctime_ns, seen.st_ino
+                self.marked[at], self.ctimes[at], self.inodes[at] = 1, seen.st_ctime_ns, seen.st_ino
+
+
+class _Read(Mapping[str, Known]):
+    """The marks of a copy beside its manifest, which says size, time and hash."""
+
+    def __init__(self, files: Entries, marks: _Marks) -> None:
+        self._files, self._marks = files, marks
 
     def __getitem__(self, path: str) -> Known:
-        at = self._files.find(path)
-        if at is None or not self._marked[at]:
+        at, marks = self._files.find(path), self._marks
+        if at is None or not marks.marked[at]:
             raise KeyError(path)
         entry = self._files[at]
-        return Known(entry.size, entry.mtime_ns, self._ctimes[at], self._inodes[at], entry.sha256 or "")
+        return Known(entry.size, entry.mtime_ns, marks.ctimes[at], marks.inodes[at], entry.sha256 or "")
 
     def __iter__(self) -> Iterator[str]:
-        return (self._files.path(at) for at in range(len(self._files)) if self._marked[at])
+        return (self._files.path(at) for at in range(len(self._files)) if self._marks.marked[at])
 
     def __len__(self) -> int:
-        return sum(self._marked)
+        return sum(self._marks.marked)
 
 
 class FreshCopies:
@@ -67,29 +71,26 @@ class FreshCopies:
 
     MOST = 4
     """Copies."""
-    MOST_FILES = 1_000_000
-    """Of all copies but the last: with its manifest a file takes some hundred bytes."""
+    MOST_FILES = 4_000_000
+    """Of all copies but the last: a file takes 17 bytes."""
 
     def __init__(self) -> None:
-        self._copies: OrderedDict[CopyId, Mapping[str, Known]] = OrderedDict()
+        self._copies: OrderedDict[CopyId, _Marks] = OrderedDict()
 
     def remember(self, receipt: CopyReceipt) -> None:
         """Take the marks of what a copy that has just ended put on the local disk. Blocking.
 
         A file is marked only while size and time are those that the copy gave it.
         """
-        folder = Path(receipt.destination)
-        marks = _Marks(receipt.manifest.files)
-        if folder.is_dir():
-            marks.take(folder)
-        self._copies[receipt.copy_id] = marks
+        self._copies[receipt.copy_id] = _Marks(receipt.manifest.files.by_path(), Path(receipt.destination))
         while len(self._copies) > self.MOST or self._too_many():
             self._copies.popitem(last=False)
 
     def _too_many(self) -> bool:
         *earlier, _ = self._copies.values()
-        return sum(map(len, earlier)) > self.MOST_FILES
+        return sum(len(marks.marked) for marks in earlier) > self.MOST_FILES
 
-    def of(self, copy_id: CopyId) -> Mapping[str, Known]:
-        """The marks of a copy; none of one that this process did not make."""
-        return self._copies.get(copy_id, {})
+    def of(self, receipt: CopyReceipt) -> Mapping[str, Known]:
+        """The marks of a copy, whose receipt never changes; none of one that this process did not make."""
+        marks, files = self._copies.get(receipt.copy_id), receipt.manifest.files
+        return {} if marks is None or len(marks.marked) != len(files) else _Read(files.by_path(), marks)

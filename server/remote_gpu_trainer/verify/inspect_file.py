@@ -8,9 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from remote_gpu_trainer.domain.artifacts import ArtifactFinding, FileProof, ManifestEntry, Severity, VerificationLevel
-from remote_gpu_trainer.verify.expect import Seen
 from remote_gpu_trainer.verify.fresh import Known
-from remote_gpu_trainer.verify.registry import HEAD, detect
+from remote_gpu_trainer.verify.registry import HEAD, Format, detect
+from remote_gpu_trainer.verify.roll import Seen
 from remote_gpu_trainer.verify.workers import Answer, Worker
 
 _READ = 4 << 20
@@ -40,14 +40,10 @@ def inspect(fd: int, task: Task, worker: Worker, stop: threading.Event) -> Seen:
     known = task.known if task.known is not None and task.known.holds_for(before) else None
     if stop.is_set():
         raise Stopped
-    with ThreadPoolExecutor(1) as pool:
-        loading = pool.submit(worker.load, fd, before.st_size, kind) if kind else None
-        try:
-            sha256 = hash_of(fd, stop.is_set) if known is None else known.sha256
-        except Stopped:
-            worker.close()
-            raise
-        answer = loading.result() if loading else None
+    if kind is None:
+        sha256, answer = known.sha256 if known else hash_of(fd, before.st_size, stop.is_set), None
+    else:
+        sha256, answer = _both(fd, before.st_size, kind, known, worker, stop)
     after = os.fstat(fd)
     findings = list(_promised(task.entry, before.st_size, sha256))
     if (before.st_size, before.st_mtime_ns, before.st_ctime_ns) != (
@@ -79,14 +75,28 @@ def inspect(fd: int, task: Task, worker: Worker, stop: threading.Event) -> Seen:
     return Seen(proof, tuple(answer.names), numbers, name, answer.shards)
 
 
-def hash_of(fd: int, stopped: Callable[[], bool]) -> str:
-    """sha256 of the open file, lower-case hex.
+def _both(
+    fd: int, size: int, kind: Format, known: Known | None, worker: Worker, stop: threading.Event
+) -> tuple[str, Answer]:
+    """The hash, while a worker loads the same descriptor."""
+    with ThreadPoolExecutor(1) as pool:
+        loading = pool.submit(worker.load, fd, size, kind)
+        try:
+            sha256 = hash_of(fd, size, stop.is_set) if known is None else known.sha256
+        except Stopped:
+            worker.close()
+            raise
+        return sha256, loading.result()
+
+
+def hash_of(fd: int, size: int, stopped: Callable[[], bool]) -> str:
+    """sha256 of the open file, lower-case hex; ``size`` says how long it seems to be.
 
     Raises:
         Stopped: ``stopped`` said so between two reads.
     """
     digest = hashlib.sha256()
-    buffer = memoryview(bytearray(_READ))
+    buffer = memoryview(bytearray(min(_READ, size + 1)))
     offset = 0
     while count := os.preadv(fd, [buffer], offset):
         if stopped():

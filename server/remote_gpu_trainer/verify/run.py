@@ -2,25 +2,33 @@
 
 import os
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
 from pathlib import Path
 
 import anyio
 import anyio.to_thread
 
-from remote_gpu_trainer.domain.artifacts import Expectations, Manifest, VerificationReport
+from remote_gpu_trainer.domain.artifacts import EntryKind, Expectations, Manifest, VerificationReport
+from remote_gpu_trainer.domain.entries import Entries
 from remote_gpu_trainer.domain.ids import CopyId
 from remote_gpu_trainer.errors import InvalidRequest, LimitExceeded, RgtError
 from remote_gpu_trainer.ports import Clock
-from remote_gpu_trainer.verify.expect import Judgement, Seen, judge, raised
+from remote_gpu_trainer.verify.expect import Judgement, grant, judge
 from remote_gpu_trainer.verify.fresh import Known
 from remote_gpu_trainer.verify.inspect_file import Stopped, Task, inspect
 from remote_gpu_trainer.verify.limits import VerifyLimits
 from remote_gpu_trainer.verify.places import files_beneath, open_beneath
-from remote_gpu_trainer.verify.shards import joined
-from remote_gpu_trainer.verify.sidefiles import settled, unloaded_weights
+from remote_gpu_trainer.verify.roll import Roll, Seen
+from remote_gpu_trainer.verify.shards import join
+from remote_gpu_trainer.verify.sidefiles import settle, unloaded_weights
 from remote_gpu_trainer.verify.workers import Worker
+
+MOMENT_S = 0.05
+"""How long files are proven on end; progress is told, and a worker's thread given back, in between."""
 
 
 @dataclass(frozen=True)
@@ -64,25 +72,35 @@ async def verify(
     tasks = _tasks(root, single, manifest, known or {}, limits)
     rounds = _Rounds(root, tasks, limits, progress)
     await rounds.run()
-    seen = settled([rounds.seen[task.path] for task in tasks if task.path in rounds.seen], accept_unloaded)
-    missing = [task.path for task in tasks if task.path not in rounds.seen]
-    if single is None:
-        seen = joined(seen)
-    now = clock.now()
-    judgement = judge(expect, seen, now) if expect is not None else Judgement()
-    judgement.missing.extend(path for path in missing if path not in judgement.missing)
+    judged = partial(_judged, rounds.roll, expect, accept_unloaded, clock, single=single is not None)
+    judgement, now, absent = await anyio.to_thread.run_sync(judged)
+    said = set(judgement.missing)
+    judgement.missing.extend(path for path in map(tasks.path, absent) if path not in said)
     if weights_must_load:
-        judgement.unmet.extend(unloaded_weights(seen))
+        judgement.unmet.extend(unloaded_weights(rounds.roll))
     if manifest is not None and manifest.truncated:
         judgement.unmet.append("The manifest ended at a limit, so it does not say what is absent.")
+    await anyio.to_thread.run_sync(grant, judgement, rounds.roll)
     return VerificationReport(
         copy_id=copy_id,
         destination=str(root / single) if single else str(root),
         verified_at=now,
-        files=tuple(raised(item.proof, judgement) for item in seen),
+        files=rounds.roll.proofs,
         missing=tuple(judgement.missing),
         unmet=tuple(judgement.unmet),
     )
+
+
+def _judged(
+    roll: Roll, expect: Expectations | None, accept_unloaded: Sequence[str], clock: Clock, *, single: bool
+) -> tuple[Judgement, datetime, list[int]]:
+    """Everything that is thought about the files once all were looked at. Blocking: there may be a million."""
+    absent = roll.arrange()
+    settle(roll, accept_unloaded)
+    if not single:
+        join(roll)
+    now = clock.now()
+    return judge(expect, roll, now) if expect is not None else Judgement(), now, absent
 
 
 def _place(destination: Path) -> tuple[Path, str | None]:
@@ -94,28 +112,50 @@ def _place(destination: Path) -> tuple[Path, str | None]:
     raise InvalidRequest(f"nothing is at {destination}", effect="Nothing was verified.")
 
 
+class _Tasks:
+    """What is to be proven, by number; each is made when it is asked for."""
+
+    def __init__(self, files: Entries, known: Mapping[str, Known], *, promised: bool) -> None:
+        self._files, self._known, self._promised = files, known, promised
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+    def __getitem__(self, number: int) -> Task:
+        path = self._files.path(number)
+        return Task(path, self._files[number] if self._promised else None, self._known.get(path))
+
+    def path(self, number: int) -> str:
+        """Where it should be."""
+        return self._files.path(number)
+
+
 def _tasks(
     root: Path, single: str | None, manifest: Manifest | None, known: Mapping[str, Known], limits: VerifyLimits
-) -> list[Task]:
+) -> _Tasks:
     if manifest is None:
-        paths = [single] if single is not None else files_beneath(root, limits.files)
-        return [Task(path, None, known.get(path)) for path in paths]
-    if len(manifest.files) > limits.files:
-        raise LimitExceeded(f"the manifest names {len(manifest.files)} files", effect="Nothing was verified.")
-    return [Task(entry.path, entry, known.get(entry.path)) for entry in manifest.files]
+        found = Entries()
+        for path in [single] if single is not None else files_beneath(root, limits.files):
+            found.append(path, EntryKind.FILE, 0, 0)
+        return _Tasks(found, known, promised=False)
+    files = manifest.files
+    if len(files) > limits.files:
+        raise LimitExceeded(f"the manifest names {len(files)} files", effect="Nothing was verified.")
+    return _Tasks(files, known, promised=True)
 
 
 class _Rounds:
     """The workers and what they have found."""
 
     def __init__(
-        self, root: Path, tasks: list[Task], limits: VerifyLimits, progress: Callable[[Progress], None] | None
+        self, root: Path, tasks: _Tasks, limits: VerifyLimits, progress: Callable[[Progress], None] | None
     ) -> None:
-        self.seen: dict[str, Seen] = {}
-        self._root = root
-        self._waiting = list(reversed(tasks))
-        self._total = len(tasks)
+        self.roll = Roll(len(tasks))
+        self._root, self._tasks = root, tasks
+        self._waiting = iter(range(len(tasks)))
+        self._lock = threading.Lock()
         self._done = 0
+        self._last: str | None = None
         self._progress = progress
         self._stop = threading.Event()
         self._refusal: RgtError | None = None
@@ -147,21 +187,31 @@ class _Rounds:
                 worker.close()
 
     async def _work(self, root: int, worker: Worker) -> None:
-        while self._waiting:
-            task = self._waiting.pop()
+        while await anyio.to_thread.run_sync(self._some, root, worker):
+            if self._progress is not None and self._last is not None:
+                self._progress(Progress(self._done, len(self._tasks), self._last))
+
+    def _some(self, root: int, worker: Worker) -> bool:
+        """Prove files for a moment, since to go to a thread for each small one would take longer than the file; whether
+        any is left.
+        """
+        until = time.monotonic() + MOMENT_S
+        while self._refusal is None and (number := next(self._waiting, None)) is not None:
+            task = self._tasks[number]
             try:
-                seen = await anyio.to_thread.run_sync(self._one, root, task, worker)
+                seen = self._one(root, task, worker)
             except Stopped:
-                return
+                return False
             except RgtError as error:
-                self._waiting.clear()
                 self._refusal = error
-                return
-            if seen is not None:
-                self.seen[task.path] = seen
-            self._done += 1
-            if self._progress is not None:
-                self._progress(Progress(self._done, self._total, task.path))
+                return False
+            with self._lock:
+                if seen is not None:
+                    self.roll.put(number, seen)
+                self._done, self._last = self._done + 1, task.path
+            if time.monotonic() >= until:
+                return True
+        return False
 
     def _one(self, root: int, task: Task, worker: Worker) -> Seen | None:
         fd = open_beneath(root, task.path)

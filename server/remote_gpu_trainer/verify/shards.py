@@ -1,25 +1,26 @@
 """A model in parts: each part that its index names has to be there, with the tensors that it promises. Pure."""
 
 import posixpath
-from collections.abc import Sequence
 from dataclasses import replace
 
 from remote_gpu_trainer.domain.artifacts import ArtifactFinding, Severity, VerificationLevel
-from remote_gpu_trainer.verify.expect import Seen
+from remote_gpu_trainer.verify.roll import Roll, Seen
 
 NAMES_MOST = 50_000
 """As many names a loader tells; of a longer list nothing is said to be absent."""
 
 
-def joined(seen: Sequence[Seen]) -> list[Seen]:
-    """The files, with a finding on each index whose parts do not hold what it promises.
+def join(roll: Roll) -> None:
+    """Put a finding on each index whose parts do not hold what it promises.
 
     Where they do, the index has the names of all their tensors, and the parts are marked as such.
     """
-    files = {item.proof.path: item for item in seen}
-    for index in [item for item in seen if item.shards]:
-        folder = posixpath.dirname(index.proof.path)
-        parts = {name: files.get(posixpath.join(folder, name)) for name in index.shards}
+    indexes = [(at, item) for at, item in roll.asked() if item.shards]
+    wanted = {_beside(index, name) for _, index in indexes for name in index.shards}
+    places = {path: at for at in range(len(roll)) if (path := roll.path(at)) in wanted} if wanted else {}
+    for at, index in indexes:
+        found = {name: places.get(_beside(index, name)) for name in index.shards}
+        parts = {name: None if place is None else roll[place] for name, place in found.items()}
         absent = [name for name, part in parts.items() if part is None]
         short = [
             (name, sorted(set(index.shards[name]).difference(part.names)))
@@ -31,13 +32,19 @@ def joined(seen: Sequence[Seen]) -> list[Seen]:
         ]
         problem = _problem(absent, short, len(parts))
         if problem is not None:
-            files[index.proof.path] = _broken(index, *problem)
+            roll.replace(at, _broken(index, *problem))
             continue
         there = [part for part in parts.values() if part is not None]
         names = tuple(dict.fromkeys(name for part in there for name in part.names))
-        files[index.proof.path] = replace(index, names=names)
-        files.update({part.proof.path: replace(part, part=True) for part in there})
-    return [files[item.proof.path] for item in seen]
+        roll.replace(at, replace(index, names=names))
+        for name, place in found.items():
+            part = parts[name]
+            if place is not None and part is not None:
+                roll.replace(place, replace(part, part=True))
+
+
+def _beside(index: Seen, name: str) -> str:
+    return posixpath.join(posixpath.dirname(index.proof.path), name)
 
 
 def _problem(absent: list[str], short: list[tuple[str, list[str]]], parts: int) -> tuple[str, str] | None:

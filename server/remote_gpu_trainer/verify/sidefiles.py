@@ -10,7 +10,8 @@ from remote_gpu_trainer.domain.artifacts import (
     Severity,
     VerificationLevel,
 )
-from remote_gpu_trainer.verify.expect import Seen, matches
+from remote_gpu_trainer.verify.expect import matches
+from remote_gpu_trainer.verify.roll import Roll, Seen
 
 SIDE_FILES = ("training_args.bin",)
 """By name, in any folder: settings that the Trainer of transformers (and trl) pickles beside every checkpoint."""
@@ -25,16 +26,18 @@ FLOATS = "non_finite_share"
 """The fact that is there exactly when a loader saw floating-point numbers."""
 
 
-def settled(seen: Sequence[Seen], accepted: Sequence[str]) -> list[Seen]:
-    """The files, with the refusal of a pickle lowered to a warning where its bytes are proof enough.
+def settle(roll: Roll, accepted: Sequence[str]) -> None:
+    """Lower the refusal of a pickle to a warning where its bytes are proof enough.
 
     It stays at DIGEST in any case. A known side file has to be small, hold no floating-point number and lie beside
     weights that no loader found fault with; ``accepted`` are globs of files that the person wants no load of. A pickle
     that asks for what only an attack needs is ``unsafe-pickle``, and is never lowered.
     """
-    sound = (item.proof for item in seen if item.kind in WEIGHTS and not _broken(item.proof))
+    sound = (item.proof for _, item in roll.asked() if item.kind in WEIGHTS and not _broken(item.proof))
     whole = next((proof.path for proof in sound if FLOATS in proof.facts), None)
-    return [_lowered(item, accepted, whole) for item in seen]
+    for at, item in roll.asked():
+        if any(finding.code == FOREIGN_CLASSES for finding in item.proof.findings):
+            roll.replace(at, _lowered(item, accepted, whole))
 
 
 def is_weights(item: Seen) -> bool:
@@ -43,11 +46,11 @@ def is_weights(item: Seen) -> bool:
     return item.kind in WEIGHTS and not lowered
 
 
-def unloaded_weights(seen: Sequence[Seen]) -> list[str]:
+def unloaded_weights(roll: Roll) -> list[str]:
     """One sentence for each weight file that was not really loaded."""
     return [
         f"{item.proof.path} reached {item.proof.level.name}, and the policy wants every weight file loaded."
-        for item in seen
+        for _, item in roll.asked()
         if is_weights(item) and item.proof.level < VerificationLevel.LOADS
     ]
 

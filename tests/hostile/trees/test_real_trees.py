@@ -213,7 +213,7 @@ async def test_a_sparse_file_within_the_policy_arrives_as_the_zeros_that_it_is(h
     assert home.arrived() == {"sparse": bytes(3 << 20)}
     fresh = FreshCopies()
     fresh.remember(receipt)
-    assert [mark.sha256 for mark in fresh.of(receipt.copy_id).values()] == [receipt.manifest.entries[0].sha256]
+    assert [mark.sha256 for mark in fresh.of(receipt).values()] == [receipt.manifest.entries[0].sha256]
 
 
 async def test_a_list_that_ends_at_its_limit_says_so_and_supports_no_claim_of_absence(home: Home) -> None:

@@ -10,8 +10,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from remote_gpu_trainer.database.file import Database
-from remote_gpu_trainer.domain.artifacts import CopyReceipt, EntryKind, Manifest, ManifestEntry, VerificationLevel
+from remote_gpu_trainer.domain.artifacts import (
+    ArtifactFinding,
+    CopyReceipt,
+    EntryKind,
+    Manifest,
+    ManifestEntry,
+    Severity,
+    VerificationLevel,
+    VerificationReport,
+)
 from remote_gpu_trainer.domain.ids import CopyId, InstanceId, LeaseId
+from remote_gpu_trainer.domain.proofs import Proofs
 from remote_gpu_trainer.domain.runs import TRANSITIONS, IntentState, JobSpec, RunPhase
 from remote_gpu_trainer.errors import InvalidRequest, JournalError, UnknownRun, WrongPhase
 from remote_gpu_trainer.journal import SqliteJournal
@@ -249,6 +259,67 @@ def test_a_receipt_that_lacks_a_part_is_no_receipt(rented: SqliteJournal, file: 
         db.commit()
     with pytest.raises(JournalError, match=says):
         rented.copy(COPY)
+
+
+def a_long_report(files: int = 9_000) -> VerificationReport:
+    """Of very many files, each third of them with something to say."""
+    finding = ArtifactFinding(code="no-loader", severity=Severity.NOTE, message="no loader knows this format")
+    proof = a_report().files[0]
+    each = (
+        proof.model_copy(
+            update={
+                "path": f"out/{number:05}",
+                "size": number,
+                "findings": (finding,) if number % 3 == 0 else (),
+                "facts": {"step": number, "loss": 0.5, "whole": True, "by": "hand"} if number % 3 == 1 else {},
+            }
+        )
+        for number in range(files)
+    )
+    return a_report().model_copy(update={"files": Proofs.of(each)})
+
+
+def test_a_report_on_very_many_files_comes_back_as_it_was(rented: SqliteJournal, file: Path) -> None:
+    rented.save_copy(a_copy())
+    rented.save_verification(a_report())
+    report = a_long_report()
+    rented.save_verification(report)
+    kept = rented.verification(COPY)
+    assert kept == report
+    assert kept is not None
+    assert kept.model_dump_json() == report.model_dump_json()
+    assert kept.files[4].facts == {"step": 4, "loss": 0.5, "whole": True, "by": "hand"}
+    with closing(sqlite3.connect(file)) as db:
+        assert db.execute("SELECT max(length(report)) FROM verifications").fetchone()[0] < 4000
+        assert db.execute("SELECT count(*) FROM proven_files").fetchone()[0] == 3
+
+
+@pytest.mark.parametrize(
+    ("damage", "says"),
+    [
+        ("DELETE FROM proven_files WHERE part = 2", "part 3 of the 3 of the report"),
+        ("UPDATE proven_files SET files = x'78' WHERE part = 0", "is not one"),
+    ],
+)
+def test_a_report_that_lacks_a_part_is_no_report(rented: SqliteJournal, file: Path, damage: str, says: str) -> None:
+    rented.save_copy(a_copy())
+    rented.save_verification(a_long_report())
+    with closing(sqlite3.connect(file)) as db:
+        with pytest.raises(sqlite3.IntegrityError, match="what was proven never changes"):
+            db.execute(damage)
+        db.execute("DROP TRIGGER proven_files_stay")
+        db.execute("DROP TRIGGER proven_files_are_fixed")
+        db.execute(damage)
+        db.commit()
+    with pytest.raises(JournalError, match=says):
+        rented.verification(COPY)
+
+
+def test_the_copies_of_a_run_are_told_without_reading_them(rented: SqliteJournal) -> None:
+    assert rented.copy_ids(LEASE) == []
+    rented.save_copy(a_copy())
+    rented.save_copy(a_copy().model_copy(update={"copy_id": "copy-later"}))
+    assert rented.copy_ids(LEASE) == ["copy-later", COPY]
 
 
 def test_the_newest_report_on_a_copy_counts(rented: SqliteJournal) -> None:

@@ -20,6 +20,7 @@ from tests.bucket import BUCKET, Faults, client, served
 MIB = 1 << 20
 PART = 5 * MIB
 """The least that S3 takes, so that small files have many parts."""
+AT_ONCE = 4
 LIMITS = CopyLimits(max_bytes=1 << 30, max_files=100, max_depth=8, keep_free_bytes=0)
 URL = f"s3://{BUCKET}/run-1"
 
@@ -50,8 +51,9 @@ def s3(plain: Any, the_faults: Faults) -> Any:
     if any(one["Name"] == BUCKET for one in plain.list_buckets()["Buckets"]):
         for one in plain.list_multipart_uploads(Bucket=BUCKET).get("Uploads", ()):
             plain.abort_multipart_upload(Bucket=BUCKET, Key=one["Key"], UploadId=one["UploadId"])
-        for one in plain.list_objects_v2(Bucket=BUCKET).get("Contents", ()):
-            plain.delete_object(Bucket=BUCKET, Key=one["Key"])
+        found = plain.list_object_versions(Bucket=BUCKET)
+        for one in (*found.get("Versions", ()), *found.get("DeleteMarkers", ())):
+            plain.delete_object(Bucket=BUCKET, Key=one["Key"], VersionId=one["VersionId"])
         plain.delete_bucket(Bucket=BUCKET)
     plain.create_bucket(Bucket=BUCKET)
     the_faults.heal()
@@ -65,8 +67,8 @@ def faults(s3: Any, the_faults: Faults) -> Faults:
 
 
 def quick(url: str) -> S3Store:
-    """A store in small parts, which gives up at once."""
-    return S3Store(BucketUrl.parse(url), part=PART, tries=1)
+    """A store in small parts and few requests, which gives up at once."""
+    return S3Store(BucketUrl.parse(url), part=PART, tries=1, at_once=AT_ONCE)
 
 
 def buckets(home: Path, *, open_store: Callable[[str], S3Store] = quick) -> Buckets:

@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+import threading
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -17,10 +18,9 @@ from remote_gpu_trainer.domain.artifacts import BucketCopy
 from remote_gpu_trainer.domain.uploads import Upload
 from remote_gpu_trainer.errors import DigestMismatch, TransferError
 from remote_gpu_trainer.storage import BucketUrl, NoteFolder, S3Store
-from remote_gpu_trainer.storage.s3 import AT_ONCE
 from remote_gpu_trainer.transfer.limits import Progress, ProgressSink
 from tests.bucket import BUCKET, Faults
-from tests.unit.storage.conftest import MIB, PART, URL, buckets, receipt_of
+from tests.unit.storage.conftest import AT_ONCE, MIB, PART, URL, buckets, receipt_of
 from tests.unit.storage.killed import WHOLE
 
 pytestmark = pytest.mark.anyio
@@ -117,6 +117,18 @@ async def test_a_note_of_an_upload_that_was_completed_is_forgotten(
     faults.heal()
     assert (await store(home, folder)).bytes_stored == faults.received == 0
     assert noted(home) == []
+
+
+async def test_a_large_file_goes_in_several_parts_at_once(s3: Any, faults: Faults, home: Path, folder: Path) -> None:
+    together = threading.Barrier(AT_ONCE)
+
+    def meet(operation: str) -> None:
+        if operation == "UploadPart" and faults.asked.count("UploadPart") <= AT_ONCE:
+            together.wait(timeout=20)
+
+    faults.before = meet
+    assert (await store(home, folder)).bytes_stored == SIZE
+    assert stored(s3) == (folder / NAME).read_bytes()
 
 
 async def test_a_cut_says_that_parts_remain_and_the_next_call_goes_on(

@@ -360,11 +360,12 @@ def test_a_file_altered_behind_the_copy_is_hashed_anew_even_with_its_old_time(tm
     for name in ("kept", "altered"):
         (tmp_path / name).write_bytes(b"right")
     fresh = FreshCopies()
-    fresh.remember(receipt_of(tmp_path, "kept", "altered", claimed="a" * 64))
+    receipt = receipt_of(tmp_path, "kept", "altered", claimed="a" * 64)
+    fresh.remember(receipt)
     before = (tmp_path / "altered").stat()
     (tmp_path / "altered").write_bytes(b"wrong")
     os.utime(tmp_path / "altered", ns=(before.st_atime_ns, before.st_mtime_ns))
-    found = proofs(run(tmp_path, known=dict(fresh.of(CopyId("copy-1")))))
+    found = proofs(run(tmp_path, known=dict(fresh.of(receipt))))
     assert found["kept"].sha256 == "a" * 64
     assert found["altered"].sha256 == hashlib.sha256(b"wrong").hexdigest()
 
@@ -378,7 +379,25 @@ def test_only_plain_files_as_the_copy_left_them_are_marked_and_only_of_the_last_
     (tmp_path / "linked").symlink_to("elsewhere")
     fresh = FreshCopies()
     fresh.remember(receipt)
-    assert set(fresh.of(receipt.copy_id)) == {"kept"}
+    assert set(fresh.of(receipt)) == {"kept"}
     for number in range(FreshCopies.MOST):
         fresh.remember(receipt.model_copy(update={"copy_id": f"copy-later-{number}"}))
-    assert fresh.of(receipt.copy_id) == {}
+    assert fresh.of(receipt) == {}
+
+
+def test_of_very_many_files_below_a_level_some_are_named_and_the_others_counted(tmp_path: Path) -> None:
+    for number in range(105):
+        (tmp_path / f"{number:03}.bin").write_bytes(b"")
+    report = run(tmp_path, expect=Expectations(min_level=VerificationLevel.LOADS))
+    assert len(report.unmet) == 101
+    assert report.unmet[0] == "000.bin reached DIGEST and LOADS is expected."
+    assert report.unmet[-1] == "5 more files reached less than LOADS."
+
+
+def test_files_are_told_in_the_order_of_the_manifest_whichever_was_proven_first(tmp_path: Path) -> None:
+    names = [f"{number:02}.json" if number % 3 else f"{number:02}.bin" for number in range(40)]
+    for name in names:
+        (tmp_path / name).write_text("{}" if name.endswith("json") else "")
+    report = run(tmp_path)
+    assert [proof.path for proof in report.files] == names
+    assert VerificationReport.model_validate_json(report.model_dump_json()) == report
