@@ -2,7 +2,8 @@
 
 Standard library only, Python 3.8 or later. For each root a header, one line an entry (parents first, names sorted by
 their bytes), and a trailer whose digest is the sha256 of the lines between them. Where ``--known`` names that digest,
-the trailer follows the header at once and says ``unchanged``.
+the trailer follows the header at once and says ``unchanged``. With ``--more`` nothing is listed at first: each line of
+standard input is a JSON list of arguments, and is answered before the next one is read.
 """
 
 from __future__ import annotations
@@ -246,8 +247,19 @@ def finished(entry: dict[str, Any], hashing: Future[dict[str, Any]] | None) -> d
     }  # fmt: skip
 
 
-def main() -> int:
+def write_lists(o: argparse.Namespace) -> None:
     """Write one header, the entries and one trailer for each root."""
+    listing = Listing(o)
+    try:
+        for root, known in itertools.zip_longest(o.root or ["/workspace/out"], o.known[: len(o.root or [""])]):
+            listing.write(root, known)
+    finally:
+        if listing.pool is not None:
+            listing.pool.shutdown()
+
+
+def main() -> int:
+    """Write the lists that are asked for."""
     args = argparse.ArgumentParser(description=__doc__)
     args.add_argument("--root", action="append")
     args.add_argument("--hash", action="store_true")
@@ -256,17 +268,14 @@ def main() -> int:
     args.add_argument("--known", action="append", default=[], metavar="DIGEST", help="one for each root, in order")
     args.add_argument("--max-entries", type=int, default=1_000_000)
     args.add_argument("--max-depth", type=int, default=64)
+    args.add_argument("--more", action="store_true", help="read what to list from standard input")
     o = args.parse_args()
-    listing = Listing(o)
     try:
-        for root, known in itertools.zip_longest(o.root or ["/workspace/out"], o.known[: len(o.root or [""])]):
-            listing.write(root, known)
+        for words in map(json.loads, sys.stdin) if o.more else [sys.argv[1:]]:
+            write_lists(args.parse_args(words))
     except BrokenPipeError:  # nobody reads on
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 1
-    finally:
-        if listing.pool is not None:
-            listing.pool.shutdown()
     return 0
 
 

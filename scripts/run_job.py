@@ -54,8 +54,8 @@ def load(path: Path) -> dict[str, Any]:
 
 def strings(value: Any) -> bool:
     """Whether it is a list or an object of strings."""
-    values: Any = value.values() if isinstance(value, dict) else value  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]  # JSON
-    return isinstance(value, (dict, list)) and all(isinstance(each, str) for each in values)
+    values: Any = list(cast("dict[Any, Any]", value).values()) if isinstance(value, dict) else value
+    return isinstance(values, list) and all(isinstance(each, str) for each in cast("list[Any]", values))
 
 
 def read_job() -> dict[str, Any]:

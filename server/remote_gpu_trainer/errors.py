@@ -28,6 +28,7 @@
     │   ├── RemoteChanged          the far file changed while it was copied                  (retryable)
     │   ├── DigestMismatch         the bytes are not the promised ones
     │   ├── LocalDiskFull          the destination has no room
+    │   ├── DestinationBusy        another copy writes into the same folder
     │   ├── LimitExceeded          more bytes, files or depth than the policy allows
     │   └── RouteRefused           no route fits the facts
     ├── VerificationFailed         an artifact did not reach the level that was asked
@@ -287,6 +288,16 @@ class LocalDiskFull(TransferError):
     """The destination has no room."""
 
     code = "local_disk_full"
+
+
+class DestinationBusy(TransferError):
+    """Another copy writes into the same folder; two would write the same unfinished files."""
+
+    code = "destination_busy"
+    default_next_step = (
+        "wait for the end of the other copy, which its own call tells, then call copy_out again: it goes on there; "
+        "or name another destination. A copy whose program was killed is in nobody's way"
+    )
 
 
 class LimitExceeded(TransferError):

@@ -14,10 +14,11 @@ import pytest
 from mcp import Client, StdioServerParameters
 
 from remote_gpu_trainer.emulator.service import Emulator
+from tests.preloaded import Preloaded, Said
 from tests.unit.emulator.renter import Renter
 
 Json = dict[str, Any]
-Run = Callable[..., subprocess.CompletedProcess[str]]
+Run = Callable[..., Said]
 
 
 @pytest.fixture
@@ -26,13 +27,33 @@ def env(tmp_path: Path) -> dict[str, str]:
     return {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "RGT_HOME": str(tmp_path / "rgt")}
 
 
+@pytest.fixture(scope="module")
+def preloaded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Preloaded]:
+    folder = tmp_path_factory.mktemp("preloaded")
+    env = {"PATH": os.environ["PATH"], "HOME": str(folder), "RGT_HOME": str(folder / "rgt"), "VAST_API_KEY": "f" * 64}
+    made = Preloaded(("rgt", "remote_gpu_trainer.__main__"), [["serve"], ["policy", "check"]], env, folder)
+    yield made
+    made.close()
+
+
 @pytest.fixture
-def rgt(env: dict[str, str]) -> Run:
-    def run(*words: str, **more: str) -> subprocess.CompletedProcess[str]:
+def rgt(preloaded: Preloaded, env: dict[str, str]) -> Run:
+    def run(*words: str, **more: str) -> Said:
+        return preloaded.run(words, env=env | more)
+
+    return run
+
+
+@pytest.fixture
+def started(env: dict[str, str]) -> Run:
+    """As ``rgt``, started as a person's shell starts it."""
+
+    def run(*words: str, **more: str) -> Said:
         command = [sys.executable, "-m", "remote_gpu_trainer", *words]
-        return subprocess.run(
+        ended = subprocess.run(
             command, env=env | more, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=55
         )
+        return Said(ended.stdout, ended.stderr, ended.returncode)
 
     return run
 
@@ -49,13 +70,13 @@ def dead_url() -> str:
         return f"http://127.0.0.1:{free.getsockname()[1]}"
 
 
-def told(ended: subprocess.CompletedProcess[str]) -> str:
+def told(said: Said) -> str:
     """The one sentence on standard error, of a command that failed as it should."""
-    assert ended.returncode == 2, ended
-    assert ended.stdout == ""
-    assert "Traceback" not in ended.stderr
-    assert len(ended.stderr.strip().splitlines()) == 1, ended.stderr
-    return ended.stderr
+    assert said.status == 2, said
+    assert said.out == ""
+    assert "Traceback" not in said.err
+    assert len(said.err.strip().splitlines()) == 1, said.err
+    return said.err
 
 
 @pytest.mark.parametrize("command", ["serve", "status", "spend", "reconcile"])
@@ -75,11 +96,11 @@ def test_a_wrong_key_is_told_as_one_though_the_platform_answers_404(rgt: Run, ma
     assert "VAST_API_KEY" in said
 
 
-def test_a_dead_address_is_told_with_the_address(rgt: Run, tmp_path: Path) -> None:
+def test_a_dead_address_is_told_with_the_address(started: Run, tmp_path: Path) -> None:
     url = dead_url()
 
     def ask(command: str) -> str:
-        return told(rgt(command, VAST_URL=url, VAST_API_KEY="f" * 64, RGT_HOME=str(tmp_path / command)))
+        return told(started(command, VAST_URL=url, VAST_API_KEY="f" * 64, RGT_HOME=str(tmp_path / command)))
 
     with ThreadPoolExecutor() as pool:  # each tries again for some seconds, so they do so together
         for said in pool.map(ask, ["status", "spend", "reconcile"]):

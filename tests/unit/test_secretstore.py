@@ -17,7 +17,7 @@ VALUE = "s3cr3t-of-the-person"
 class InMemory(KeyringBackend):
     """A real backend of the library, which keeps things in this process."""
 
-    priority: ClassVar[float] = 1  # pyright: ignore[reportIncompatibleMethodOverride, reportIncompatibleVariableOverride]  # as the library's own backends do
+    priority: ClassVar[float] = 1  # pyright: ignore[reportIncompatibleVariableOverride]  # as the library's own backends do
 
     def __init__(self) -> None:
         super().__init__()

@@ -154,7 +154,7 @@ def _sections(document: str) -> tuple[Markup, list[Section]]:
     for title, part in parts:
         env: dict[str, list[str]] = {"folded": []} if title.startswith(_SHOWN_BETTER) else {}
         html = markdown.renderer.render(part[3 if title else 0 :], markdown.options, env)
-        made.append(Section(title, Markup(html), Markup("".join(env.get("folded", [])))))  # noqa: S704  # as below
+        made.append(Section(title, Markup(html), Markup("".join(env.get("folded", [])))))  # noqa: S704  # as in document_page
     return made[0].html, made[1:]
 
 

@@ -95,7 +95,7 @@ def make_server(app: ASGIApp, connections: Connections) -> Server:
     """A uvicorn server for ``app`` that logs nothing but errors."""
 
     class Protocol(H11Protocol):
-        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # uvicorn narrows it the same way
+        def connection_made(self, transport: asyncio.Transport) -> None:
             connections.opened(transport)
             super().connection_made(transport)
 

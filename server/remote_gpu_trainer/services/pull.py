@@ -1,5 +1,7 @@
 """Bringing results home, and proving them."""
 
+import os
+import platform
 import secrets
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -25,6 +27,7 @@ from remote_gpu_trainer.services.guard import Guard
 from remote_gpu_trainer.services.hosts import HostAccess
 from remote_gpu_trainer.services.ledger import Ledger
 from remote_gpu_trainer.services.lookup import find_run
+from remote_gpu_trainer.transfer.alone import alone
 from remote_gpu_trainer.transfer.limits import CopyLimits, ProgressSink
 from remote_gpu_trainer.transfer.pull import pull
 from remote_gpu_trainer.transfer.rescue import Door, demand_versions
@@ -84,6 +87,7 @@ class PullService:
         The same call again goes on where it was cut. Of a run that has ended, the newest copy in a bucket comes back.
 
         Raises:
+            DestinationBusy: another copy into the same folder is under way; nothing was copied, the run is not parked.
             RuleViolation: the price of the bytes was not accepted; nothing was copied, and the run is not parked.
             TransferError, HostError: the copy failed; the run is parked and bills.
         """
@@ -95,6 +99,18 @@ class PullService:
             raise InvalidRequest("no paths were named and the run has no job with results", effect=NOT_COPIED)
         bucket = self._bucket(destination)
         folder = self._destination(record, None if bucket else destination)
+        with alone(folder, self._who(record)):
+            return await self._from_machine(record, roots, folder, bucket, acknowledge, progress)
+
+    async def _from_machine(
+        self,
+        record: LeaseRecord,
+        roots: Sequence[str],
+        folder: Path,
+        bucket: str | None,
+        acknowledge: tuple[str, ...],
+        progress: ProgressSink | None,
+    ) -> CopyReceipt:
         instance = await self._hosts.instance(record)
         try:
             size = await self._size(record, instance, roots) if by_proxy_only(instance) else None
@@ -146,15 +162,18 @@ class PullService:
                 next_step="to bring it back, call copy_out without paths, and with a local folder or no destination",
                 effect=NOT_COPIED,
             )
-        receipt = await self._buckets.restore(
-            kept,
-            self._destination(record, destination),
-            limits_of(self._policy),
-            CopyId(f"copy-{secrets.token_hex(6)}"),
-            progress,
-        )
+        folder, limits = self._destination(record, destination), limits_of(self._policy)
+        with alone(folder, self._who(record)):
+            receipt = await self._buckets.restore(
+                kept, folder, limits, CopyId(f"copy-{secrets.token_hex(6)}"), progress
+            )
         self._journal.save_copy(receipt)
         return receipt
+
+    def _who(self, record: LeaseRecord) -> str:
+        """What another copy into the same folder is told of this one."""
+        since = f"{self._clock.now():%Y-%m-%d %H:%M} UTC"
+        return f"of run {record.lease.id}, since {since}, process {os.getpid()} on {platform.node()}"
 
     async def _bring(
         self,

@@ -7,7 +7,7 @@ def register(server: MCPServer) -> None:
     """Add the prompts."""
 
     @server.prompt(title="Train on the cheapest fit")
-    def train_cheapest(task: str, budget_usd: str) -> str:  # pyright: ignore[reportUnusedFunction] - registered
+    def train_cheapest(task: str, budget_usd: str) -> str:
         """Search, rent, train and bring home within a budget."""
         return (
             f"Train this on a rented GPU: {task}\nSpend at most ${budget_usd} in all.\n"
@@ -19,7 +19,7 @@ def register(server: MCPServer) -> None:
         )
 
     @server.prompt(title="Recover a preempted run")
-    def recover(run: str) -> str:  # pyright: ignore[reportUnusedFunction] - registered by the decorator
+    def recover(run: str) -> str:
         """Find the cause and go on from the latest checkpoint."""
         return (
             f"Run {run} does not run any more. poll_status first; tell me the cause, its rule id and what the disk "
@@ -29,7 +29,7 @@ def register(server: MCPServer) -> None:
         )
 
     @server.prompt(title="Bring home and tear down")
-    def bring_home(run: str) -> str:  # pyright: ignore[reportUnusedFunction] - registered by the decorator
+    def bring_home(run: str) -> str:
         """Copy, prove, ask, destroy."""
         return (
             f"Bring the results of run {run} home: copy_out, tell me what was not copied, verify_local with files, "
@@ -38,7 +38,7 @@ def register(server: MCPServer) -> None:
         )
 
     @server.prompt(title="Why is my bill like this?")
-    def explain_bill() -> str:  # pyright: ignore[reportUnusedFunction] - registered by the decorator
+    def explain_bill() -> str:
         """Account for every dollar."""
         return (
             "Call spend and poll_status. List what bills now per day: running, stopped, volumes, instances that no run "

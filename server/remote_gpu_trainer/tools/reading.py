@@ -18,27 +18,27 @@ def register(server: MCPServer, services: Services) -> None:
     """Add ``profile://vastai`` whole and by section, ``rule://{id}`` and ``run://{name}``."""
 
     @server.resource("profile://vastai", name="profile", mime_type=MARKDOWN, description="The platform, whole")
-    def profile() -> str:  # pyright: ignore[reportUnusedFunction] - registered by the decorator
+    def profile() -> str:
         return bundled.read_text("profiles/vastai.md")
 
     @server.resource(
         "profile://vastai/{name}", name="profile section", mime_type=MARKDOWN, description="One section of it"
     )
-    def profile_section(name: str) -> str:  # pyright: ignore[reportUnusedFunction] - registered by the decorator
+    def profile_section(name: str) -> str:
         sections = profile_sections(bundled.read_text("profiles/vastai.md"))
         if name not in sections:
             raise ResourceNotFoundError(f"the profile has no section {name[:40]!r}; it has {', '.join(sections)}")
         return sections[name]
 
     @server.resource("rule://{rule_id}", name="rule", mime_type=MARKDOWN, description="One rule, for example VAST8")
-    def one_rule(rule_id: str) -> str:  # pyright: ignore[reportUnusedFunction] - registered by the decorator
+    def one_rule(rule_id: str) -> str:
         try:
             return section(rule(rule_id))
         except (InvalidRequest, ConfigError) as error:
             raise ResourceNotFoundError(str(error)) from error
 
     @server.resource("run://{name}", name="run", mime_type=MARKDOWN, description="The open teardown plan of a run")
-    def dossier(name: str) -> str:  # pyright: ignore[reportUnusedFunction] - registered by the decorator
+    def dossier(name: str) -> str:
         for request in services.approvals.open_requests():
             if request.plan.name == name:
                 return render(request.plan)

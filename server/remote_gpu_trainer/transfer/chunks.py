@@ -17,6 +17,7 @@ MOST_LINE = 16 << 10
 """Bytes; a path of 1,024 takes six times as many when each is escaped."""
 HELD_BYTES = 4 << 20
 """Small files are noted together once they are so many bytes."""
+RESCUED = "rescued"
 
 
 class Piece(NamedTuple):
@@ -34,6 +35,8 @@ class Finished(NamedTuple):
     size: int
     mtime_ns: int
     sha256: str
+    rescued: bool = False
+    """The machine's rsync told it: the time is one of whole seconds, and says less than one over SSH."""
 
 
 class ChunkMap:
@@ -99,15 +102,15 @@ class ChunkMap:
         """What a file was when it was published last; None where nothing was noted, and none of what is noted now."""
         for at in sorted(self._finished.find(path), reverse=True):
             line = os.pread(self._fd, MOST_LINE, at).partition(b"\n")[0]
-            _, key, *rest = cast(list[Any], json.loads(line.rpartition(b" ")[0]))
+            kind, key, *rest = cast(list[Any], json.loads(line.rpartition(b" ")[0]))
             if key == path:
-                return Finished(*rest[-4:])
+                return Finished(*rest[-4:], rescued=kind == RESCUED)
         return None
 
     @property
-    def spent(self) -> bool:
-        """Whether nothing that was there is left for a later copy; its readers pop what they take over."""
-        return not (self.pieces or self.beginnings or len(self._finished))
+    def empty(self) -> bool:
+        """Whether nothing that was there is left to be taken over; its readers pop what they take."""
+        return not (self.pieces or self.beginnings or self._finished)
 
     def let_go(self) -> None:
         """Hold no longer what was there: it has been taken over."""
@@ -123,7 +126,8 @@ class ChunkMap:
 
     def add_small(self, key: str, piece: Piece) -> None:
         """Note a small file that has arrived, with others: at most 4 MiB would be fetched again after a kill."""
-        self._hold([["piece", key, piece.offset, piece.length, piece.sha256]])
+        body = f'["piece", "{key}", {piece.offset}, {piece.length}, "{piece.sha256}"]'.encode("ascii")
+        self._held += body + b" " + _check(body) + b"\n"
         self._held_bytes += piece.length
         if self._held_bytes >= HELD_BYTES:
             self._write([])
@@ -134,7 +138,8 @@ class ChunkMap:
 
     def finish(self, files: list[tuple[str, str, Finished]]) -> None:
         """Note files as (path, key of the unfinished file, what it is), after they were published."""
-        self._write([["done", path, key, f.source, f.size, f.mtime_ns, f.sha256] for path, key, f in files])
+        kinds = ("done", RESCUED)
+        self._write([[kinds[f.rescued], path, key, f.source, f.size, f.mtime_ns, f.sha256] for path, key, f in files])
 
     def _write(self, items: list[list[Any]]) -> None:
         self._hold(items)
@@ -157,4 +162,4 @@ class ChunkMap:
 
 
 def _check(body: bytes) -> bytes:
-    return f"{zlib.crc32(body):08x}".encode("ascii")
+    return b"%08x" % zlib.crc32(body)

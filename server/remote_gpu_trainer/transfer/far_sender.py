@@ -49,24 +49,30 @@ class Output:
 
     def __init__(self, fd: int) -> None:
         self.fd = fd
-        self.held = bytearray()
+        self.held: list[bytes] = []
+        self.size = self.flushed = 0
 
     def write(self, data: bytes | memoryview) -> None:
         """Send these bytes, at once or with those that follow."""
-        if len(data) < FLUSH:
-            self.held += data
-            if len(self.held) >= FLUSH:
-                self.flush()
+        if len(data) >= FLUSH:
+            self.flush()
+            self.send(memoryview(data))
             return
-        self.flush()
-        view = memoryview(data)
-        while view:
-            view = view[os.write(self.fd, view) :]
+        self.held.append(bytes(data))
+        self.size += len(data)
+        if self.size >= FLUSH:
+            self.flush()
 
     def flush(self) -> None:
         """Send what was gathered."""
-        view = memoryview(bytes(self.held))
-        self.held.clear()
+        if self.held:
+            self.send(memoryview(b"".join(self.held)))
+            self.held.clear()
+            self.size = 0
+
+    def send(self, view: memoryview) -> None:
+        """Send these bytes at once."""
+        self.flushed += 1
         while view:
             view = view[os.write(self.fd, view) :]
 
@@ -159,14 +165,22 @@ class Packer:
 
 
 def orders(fd: int, out: Output, packer: Packer) -> Iterator[bytes]:
-    """Lines of standard input as they come; what was gathered is sent before a wait. A rate is taken up at once."""
+    """Lines of standard input as they come; what was gathered is sent before a wait.
+
+    A rate is taken up with the next flush: to look for one before each small answer would cost as much as the answer.
+    """
     lines: deque[bytes] = deque()
-    rest, ended = b"", False
+    rest, ended, flushed = b"", False, -1
     while lines or not ended:
-        ready = not ended and bool(select.select([fd], [], [], 0)[0])
-        if not lines and not ready:
-            out.flush()
-        if ready or not lines:
+        if lines and out.flushed == flushed:
+            yield lines.popleft()
+            continue
+        flushed = out.flushed
+        while not ended:
+            if not select.select([fd], [], [], 0)[0]:
+                if lines:
+                    break
+                out.flush()
             data = os.read(fd, 1 << 16)
             ended = not data
             *whole, rest = (rest + data).split(b"\n")
@@ -175,8 +189,6 @@ def orders(fd: int, out: Output, packer: Packer) -> Iterator[bytes]:
                     lines.append(line)
                 else:
                     packer.rate = int(line)
-        if lines:
-            yield lines.popleft()
 
 
 def same(fd: int, size: int, mtime_ns: int) -> bool:
@@ -203,6 +215,18 @@ class Held:
             self.name = root, path
         if not same(self.fd, size, mtime_ns):
             raise OSError("changed since it was listed")
+
+    def read_whole(self, length: int) -> bytes | None:
+        """Hash and give a small file; None when it cannot be read, and nothing is hashed then."""
+        try:
+            content = os.pread(self.fd, length, 0)
+        except OSError:
+            return None
+        if len(content) < length:
+            return None
+        self.digest.update(content)
+        self.reached, self.whole = length, True
+        return content
 
     def read(self, offset: int, length: int) -> Iterator[memoryview]:
         """Hash and give a range: zeros, and not ``whole``, where it cannot be read."""
@@ -248,7 +272,8 @@ def main() -> None:
                 out.write(part)
         else:
             out.write(HEADER.pack(number, 0, length))
-            for block in held.read(offset, length):
+            content = held.read_whole(length) if length == size < FLUSH else None
+            for block in held.read(offset, length) if content is None else [content]:
                 out.write(block)
         stable = held.whole and same(held.fd, size, mtime_ns)
         out.write(held.digest.digest() + (b"\1" if stable else b"\0"))

@@ -13,9 +13,9 @@ from remote_gpu_trainer.errors import ConnectionCut, HostUnreachable, WaitExpire
 from remote_gpu_trainer.ports import Clock, RemoteHost
 from remote_gpu_trainer.transfer.crew import crew
 from remote_gpu_trainer.transfer.crowd import Crowd
+from remote_gpu_trainer.transfer.farpython import python
 from remote_gpu_trainer.transfer.landing import full_or_other
 from remote_gpu_trainer.transfer.limits import Progress, ProgressSink
-from remote_gpu_trainer.transfer.manifests import python
 from remote_gpu_trainer.transfer.orders import Feed, Orders
 from remote_gpu_trainer.transfer.pace import Pace
 from remote_gpu_trainer.transfer.receiver import Receiver
@@ -63,11 +63,6 @@ class Line:
             return self._spare.pop()
         async with self._lock:
             return await self._factory()
-
-    @property
-    def spare(self) -> RemoteHost | None:
-        """A connection that nobody uses at this moment. It is not taken: others may use it as well."""
-        return self._spare[-1] if self._spare else None
 
     def give_back(self, host: RemoteHost) -> None:
         """Keep a working connection for the next use."""
@@ -136,8 +131,9 @@ class Fetch:
         """Bytes that crossed the network for them."""
         return self._shelf.counters.wire
 
-    async def run(self, tasks: Crowd) -> None:
-        """Fetch everything that is open in these files.
+    async def run(self, tasks: Crowd, arrived: Callable[[], None] = lambda: None) -> None:
+        """Fetch everything that is open in these files. ``arrived`` is called when the machine has sent all that was
+        asked of it, while that still goes to the disk; more than once where some of it had to be asked for again.
 
         Raises:
             ConnectionCut: too many cuts in a row without progress.
@@ -150,7 +146,7 @@ class Fetch:
         self._kept = self._total - missing - self.moved
         self._report(last=True)
         while tasks.fates.count_open():
-            await self._round(tasks, await self._connections(missing))
+            await self._round(tasks, await self._connections(missing), arrived)
         self._report(last=True)
 
     async def _connections(self, missing: int) -> int:
@@ -159,7 +155,7 @@ class Fetch:
 
         return 2 if missing >= TWO_FROM and await self._line.use(far) else 1
 
-    async def _round(self, tasks: Crowd, connections: int) -> None:
+    async def _round(self, tasks: Crowd, connections: int, arrived: Callable[[], None]) -> None:
         """Let the connections work off what is missing; a cut of one ends the round once the other is done."""
         cuts: list[Exception] = []
         before = self._shelf.counters.steps
@@ -172,6 +168,9 @@ class Fetch:
                 cuts.append(cut)
 
         await crew(work, connections)
+        if not cuts:
+            arrived()
+        await self._in_thread(self._shelf.flush)
         if self._shelf.counters.steps > before:
             self._line.fruitless = 0
         if cuts:
@@ -187,7 +186,7 @@ class Fetch:
                 feed.tell(UNKNOWN_RATE)
             async with self._senders.stream(host, feed.lines(), bulk=bulk) as output:
                 await output.pump(self._taking(receiver, feed))
-            await self._in_thread(receiver.end)
+            receiver.end()
         except BROKEN as cut:
             await self._in_thread(receiver.abandon)
             await drop(host)

@@ -15,8 +15,11 @@ from remote_gpu_trainer.transfer.paths import PARTIAL_FOLDER, shown
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _PLAIN = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 MOST_HELD = 64
-MAP = "map.jsonl"
-"""What has arrived, beside the unfinished files."""
+BLOCK = 512
+"""Bytes of a block in stat(2), whatever the file system's own are."""
+DROPPED = "dropped"
+MAP, LOCK = "map.jsonl", "lock"
+"""What has arrived, and what the copy that is under way holds, beside the unfinished files."""
 
 
 class Landing:
@@ -51,8 +54,12 @@ class Landing:
 
     @property
     def any_begun(self) -> bool:
-        """Whether any unfinished file may be there; the map beside them is none."""
-        return not self._known <= {MAP}
+        """Whether any unfinished file may be there; the map beside them is none, nor is the lock."""
+        return not self._known <= {MAP, LOCK}
+
+    def unfinished(self) -> list[str]:
+        """Names of what lies beside the map and the lock."""
+        return sorted(self._known - {MAP, LOCK})
 
     def open_partial(self, name: str) -> int:
         """A descriptor for an unfinished file, made when missing; the caller closes it."""
@@ -65,7 +72,7 @@ class Landing:
             return 0
         with contextlib.suppress(FileNotFoundError):
             seen = os.stat(name, dir_fd=self.partials, follow_symlinks=False)
-            return seen.st_blocks * 512
+            return seen.st_blocks * BLOCK
         return 0
 
     def drop_partial(self, name: str) -> None:
@@ -89,6 +96,11 @@ class Landing:
         except OSError as bad:
             raise full_or_other(bad, self.path) from bad
 
+    def drop(self, path: str) -> None:
+        """Remove a plain file of this folder."""
+        self.hand_over(path, self, DROPPED)
+        self.drop_partial(DROPPED)
+
     def hand_over(self, path: str, other: "Landing", partial: str) -> None:
         """Make a plain file of this folder an unfinished file of another one on the same disk.
 
@@ -98,6 +110,16 @@ class Landing:
         folder, name = self._parent(path, make=False)
         other._known.add(partial)
         os.rename(name, partial, src_dir_fd=folder, dst_dir_fd=other.partials)
+
+    def lend(self, partial: str, other: "Landing", path: str) -> None:
+        """Let an unfinished file lie under a name of another folder on the same disk as well.
+
+        Raises:
+            OSError: it is gone, the name is taken, or the file system has no second names.
+            UnsafePath: a link or a file stands where a folder is needed.
+        """
+        folder, name = other._parent(path, make=True)
+        os.link(partial, name, src_dir_fd=self.partials, dst_dir_fd=folder, follow_symlinks=False)
 
     def sync_folder(self, path: str) -> None:
         """Make the name of a published file durable."""

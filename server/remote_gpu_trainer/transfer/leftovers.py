@@ -1,14 +1,12 @@
 """What stays behind on the data disk when only some paths are copied."""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from remote_gpu_trainer.domain.artifacts import EntryKind, Manifest, SkippedEntry
 from remote_gpu_trainer.errors import LimitExceeded, RemoteCommandFailed
-from remote_gpu_trainer.ports import RemoteHost
-from remote_gpu_trainer.transfer.cue import Cue
-from remote_gpu_trainer.transfer.limits import CopyLimits
-from remote_gpu_trainer.transfer.manifests import read_roster
+from remote_gpu_trainer.transfer.lister import Question
 from remote_gpu_trainer.transfer.paths import shown
+from remote_gpu_trainer.transfer.roster import Roster
 
 DATA_DISK = "/workspace"
 """Where no other is named; the profile names one."""
@@ -17,24 +15,20 @@ MOST_NAMED = 200
 REASON = "outside the copied paths"
 
 
+def question(roots: Sequence[str], disk: str) -> Question:
+    """What to ask for, of the data disk outside the roots."""
+    return Question([disk], without=[*roots, f"{disk}/{OURS}"])
+
+
 async def left_behind(
-    host: RemoteHost,
-    roots: Sequence[str],
-    *,
-    script: bytes,
-    limits: CopyLimits,
-    disk: str = DATA_DISK,
-    cue: Cue | None = None,
+    answer: Callable[[], Awaitable[Roster]], roots: Sequence[str], disk: str
 ) -> tuple[SkippedEntry, ...]:
     """Files of the data disk outside the roots, largest first; beyond 200 a last entry sums up the others.
 
-    With a ``cue`` the machine looks when it is given. A disk that cannot be listed is one entry that says so: unknown
-    is not nothing.
+    A disk that cannot be listed is one entry that says so: unknown is not nothing.
     """
     try:
-        roster = await read_roster(
-            host, [disk], script=script, hash_files=False, limits=limits, without=[*roots, f"{disk}/{OURS}"], cue=cue
-        )
+        roster = await answer()
     except (RemoteCommandFailed, LimitExceeded) as bad:
         return (SkippedEntry(path=disk, size=0, reason=f"what lies there is unknown: {bad.message}"),)
     if 0 in roster.unreadable:

@@ -1,9 +1,9 @@
 """What is still wanted, and who has been asked for it: connections draw from one queue as they get on."""
 
-import json
 import threading
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
+from json.encoder import encode_basestring_ascii
 from typing import overload
 
 from remote_gpu_trainer.transfer.tasks import Order
@@ -142,5 +142,6 @@ class Feed:
 
 def _line(order: Order) -> bytes:
     entry = order.task.entry
-    item = [order.task.root, entry.path, order.offset, order.length, entry.size, entry.mtime_ns, int(order.follows)]
-    return json.dumps(item).encode("ascii") + b"\n"
+    root, path = encode_basestring_ascii(order.task.root), encode_basestring_ascii(entry.path)
+    numbers = f"{order.offset}, {order.length}, {entry.size}, {entry.mtime_ns}, {int(order.follows)}"
+    return f"[{root}, {path}, {numbers}]\n".encode("ascii")

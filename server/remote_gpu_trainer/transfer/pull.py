@@ -12,17 +12,19 @@ import anyio.to_thread
 from remote_gpu_trainer.domain.artifacts import CopyReceipt, Manifest, Route, SkippedEntry
 from remote_gpu_trainer.domain.ids import CopyId, InstanceId, LeaseId
 from remote_gpu_trainer.domain.units import UsdPerGB
-from remote_gpu_trainer.errors import InvalidRequest, RemoteCommandFailed
+from remote_gpu_trainer.errors import InvalidRequest
 from remote_gpu_trainer.ports import Clock, RemoteHost
 from remote_gpu_trainer.transfer.chunks import ChunkMap
+from remote_gpu_trainer.transfer.claims import Claims
 from remote_gpu_trainer.transfer.crew import both
 from remote_gpu_trainer.transfer.crowd import Crowd
-from remote_gpu_trainer.transfer.cue import Cue
 from remote_gpu_trainer.transfer.fetch import BROKEN, FAR_S, Fetch, Line, far_sender
+from remote_gpu_trainer.transfer.halves import clear
 from remote_gpu_trainer.transfer.landing import Landing, full_or_other
-from remote_gpu_trainer.transfer.leftovers import DATA_DISK, left_behind
+from remote_gpu_trainer.transfer.leftovers import DATA_DISK
 from remote_gpu_trainer.transfer.limits import CopyLimits, ProgressSink, egress
-from remote_gpu_trainer.transfer.manifests import read_roster
+from remote_gpu_trainer.transfer.lister import Lister
+from remote_gpu_trainer.transfer.looks import Looks
 from remote_gpu_trainer.transfer.paths import Roll, shown
 from remote_gpu_trainer.transfer.plan import demand_price, demand_room, demand_within, plan_files, to_come
 from remote_gpu_trainer.transfer.roots import plain_roots, prefixes
@@ -31,8 +33,6 @@ from remote_gpu_trainer.transfer.shelf import Shelf
 from remote_gpu_trainer.transfer.standby import Standby
 from remote_gpu_trainer.transfer.tasks import recall
 
-Seen = tuple[Roster, tuple[SkippedEntry, ...]]
-"""The list as it is now, and what lies outside the copied paths."""
 SECOND_S = 3.0
 """What that may take which is opened before it is known whether it is needed."""
 ROUNDS = 3
@@ -93,46 +93,18 @@ async def pull(
     places = prefixes(wanted)
     line, senders = Line(host_factory, clock), Standby(far_sender())
 
-    async def ask(
-        host: RemoteHost, earlier: Roster | None = None, cue: Cue | None = None, much: Cue | None = None
-    ) -> Roster:
-        return await read_roster(
-            host,
-            wanted,
-            script=manifest_script,
-            hash_files=False,
-            limits=limits,
-            earlier=earlier,
-            cue=cue,
-            much=much,
-            for_copy=earlier is None,
-        )
+    lister = Lister(manifest_script, limits)
+    looks = Looks(lister, wanted, data_disk)
 
-    async def look_again(host: RemoteHost, cue: Cue | None = None) -> Seen:
-        return await both(
-            lambda: ask(host, roster, cue),
-            lambda: left_behind(host, wanted, script=manifest_script, limits=limits, disk=data_disk, cue=cue),
-        )
-
-    async def ask_first(host: RemoteHost) -> Roster:
+    async def look_first(host: RemoteHost) -> Roster:
+        look = partial(looks.first, host)
+        # Where it answers at once, what sends takes as long to start as to list, so both start together.
         if getattr(host, "round_trip_s", 0.0) < FAR_S:
-            much = Cue()
+            return (await both(look, partial(_ready, senders, host, bulk=True)))[0]
+        return (await both(look, lambda: both(partial(_ready, senders, host), partial(_one_more, line, senders))))[0]
 
-            async def listed() -> Roster:
-                try:
-                    return await ask(host, much=much)
-                finally:
-                    much.withhold()
-
-            return (await both(listed, partial(_ready_for_much, senders, host, much)))[0]
-        return (
-            await both(
-                lambda: ask(host), lambda: both(partial(_ready, senders, host), partial(_one_more, line, senders))
-            )
-        )[0]
-
-    async with aclosing(line), aclosing(senders):
-        roster = await line.use(ask_first)
+    async with aclosing(line), aclosing(lister), aclosing(senders):
+        roster = await line.use(look_first)
         _demand_listed(wanted, roster)
         tasks, skipped = plan_files(roster.manifests, places, lease, limits)
         linked = tuple(roster.links.outside())
@@ -146,7 +118,9 @@ async def pull(
         shelf = Shelf(landing, chunks)
         left: tuple[SkippedEntry, ...] = ()
         try:
-            await anyio.to_thread.run_sync(_recall, tasks, landing, chunks, shelf)
+            claims = await anyio.to_thread.run_sync(_recall, tasks, shelf, lease)
+            if claims:
+                await line.use(claims.confirm)
             demand_room(tasks, landing, limits)
             if before is not None:
                 before(to_come(tasks, landing), tasks.fates.count_open())
@@ -154,11 +128,9 @@ async def pull(
             fetch.estimate = estimate = egress(tasks.bytes_missing(), egress_usd_per_gb)
             demand_price(estimate, limits)
             for last in [*[False] * (ROUNDS - 1), True]:
-                earlier, cue = roster, Cue()
-                _, seen = await both(
-                    partial(_fetched, fetch, tasks, cue), partial(_prepared, line.spare, look_again, cue)
-                )
-                roster, left = seen or await line.use(look_again)
+                await fetch.run(tasks, looks.ask_already)
+                earlier = roster
+                roster, left = await line.use(looks.again)
                 fresh = None  # where the list is still the same, so is the plan
                 if roster.manifests != earlier.manifests:
                     fresh, _ = plan_files(roster.manifests, places, lease, limits)
@@ -166,6 +138,7 @@ async def pull(
                 if not _settle(tasks, fresh, limits, last=last):
                     break
                 demand_room(tasks, landing, limits)
+            await anyio.to_thread.run_sync(clear, landing, chunks, tasks, lease)
         finally:
             await anyio.to_thread.run_sync(shelf.close)
             chunks.close()
@@ -198,38 +171,10 @@ async def pull(
     )
 
 
-async def _fetched(fetch: Fetch, tasks: Crowd, cue: Cue) -> None:
-    """Fetch, and give the word to look again."""
-    try:
-        await fetch.run(tasks)
-        cue.give()
-    finally:
-        cue.withhold()
-
-
-async def _prepared(
-    host: RemoteHost | None, look: Callable[[RemoteHost, Cue], Awaitable[Seen]], cue: Cue
-) -> Seen | None:
-    """Look at the word, with what answers started before it; None when that has to be done anew, alone."""
-    if host is None:
-        return None
-    with contextlib.suppress(*BROKEN, RemoteCommandFailed):
-        return await look(host, cue)
-    return None
-
-
-async def _ready(senders: Standby, host: RemoteHost) -> None:
+async def _ready(senders: Standby, host: RemoteHost, *, bulk: bool = False) -> None:
     """Start what will send, while the machine still lists."""
     with anyio.move_on_after(SECOND_S), contextlib.suppress(*BROKEN):
-        await senders.start(host)
-
-
-async def _ready_for_much(senders: Standby, host: RemoteHost, much: Cue) -> None:
-    """Start what will send much, over a connection of its own, while the machine still lists that much."""
-    await much.wait()
-    if much.given:
-        with anyio.move_on_after(SECOND_S), contextlib.suppress(*BROKEN):
-            await senders.start(host, bulk=True)
+        await senders.start(host, bulk=bulk)
 
 
 async def _one_more(line: Line, senders: Standby) -> None:
@@ -240,16 +185,24 @@ async def _one_more(line: Line, senders: Standby) -> None:
         await senders.start(host)
 
 
-def _recall(tasks: Crowd, landing: Landing, chunks: ChunkMap, shelf: Shelf) -> None:
-    """Take over what an earlier call left; a file of which only the name was missing gets it."""
+def _recall(tasks: Crowd, shelf: Shelf, lease: LeaseId) -> Claims:
+    """Take over what an earlier call left; a file of which only the name was missing gets it.
+
+    Returns what the machine has to confirm first.
+    """
+    landing, chunks, claims = shelf.landing, shelf.chunks, Claims(tasks, shelf, lease)
     try:
-        for task in tasks:
-            recall(task, landing, chunks)
+        for number, task in enumerate(() if chunks.empty else tasks):
+            rescued = recall(task, landing, chunks)
             if task.open and task.entry.size and not task.missing():
                 shelf.finish(task)
+            elif rescued is not None:
+                claims.add(number, rescued)
         chunks.let_go()
+        claims.add_staged()
     except OSError as bad:
         raise full_or_other(bad, landing.path) from bad
+    return claims
 
 
 def _demand_listed(roots: Sequence[str], roster: Roster) -> None:

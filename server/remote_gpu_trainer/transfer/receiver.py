@@ -77,12 +77,11 @@ class Receiver:
                 self._tail(bytes(piece), memoryview(self._small))
 
     def end(self) -> None:
-        """Say that the stream ended by itself.
+        """Say that the stream ended by itself. Small files may still wait for the disk.
 
         Raises:
             TransferError: answers are missing.
         """
-        self._shelf.flush()
         if self._number < len(self._orders) or self._rest or self._status is not None:
             raise _wrong(f"it ended after {self._number} of {len(self._orders)} answers")
 

@@ -4,7 +4,6 @@ It fetches only files that its own list named and that our rules let pass, into 
 compared with the far side by rsync's checksums, hashed here, and only then get their names.
 """
 
-import contextlib
 import os
 import re
 import shlex
@@ -335,11 +334,18 @@ async def _end(process: anyio.abc.Process) -> None:
             await process.wait()
     _signal(process, signal.SIGKILL)
     await process.aclose()
+    with anyio.move_on_after(GRACE_S):  # its ssh is nobody's child any more, and may take a moment to go
+        while _signal(process, 0):  # noqa: ASYNC110  # a group of processes has no event to wait for
+            await anyio.sleep(0.005)
 
 
-def _signal(process: anyio.abc.Process, number: int) -> None:
-    with contextlib.suppress(ProcessLookupError, PermissionError):
+def _signal(process: anyio.abc.Process, number: int) -> bool:
+    """Send it to all of the group; whether there was any left."""
+    try:
         os.killpg(process.pid, number)
+    except (ProcessLookupError, PermissionError):
+        return False
+    return True
 
 
 def _refusal(told: Callable[[bytes], None] | None, data: bytes) -> RgtError | None:

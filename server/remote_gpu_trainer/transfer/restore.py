@@ -111,7 +111,7 @@ class _Restoring:
     def close(self) -> None:
         """Close the map of what is here, and drop it where it is of no use to anybody any more."""
         self._chunks.close()
-        if self._home == self._count and self._chunks.spent:
+        if self._home == self._count and self._chunks.empty:
             self._landing.drop_partial(MAP)
 
     def recall(self) -> None:

@@ -52,8 +52,13 @@ class Roster:
         self.unreadable: dict[int, str] = {}
         """Roots that could not be listed at all, with the machine's reason."""
 
-    def feed(self, data: bytes) -> None:
-        """Take the next bytes.
+    @property
+    def whole(self) -> bool:
+        """Whether every root was listed to its end."""
+        return not self._in_root and len(self.manifests) == len(self._roots)
+
+    def feed(self, data: bytes) -> bytes:
+        """Take the next bytes, and give back what follows the end of the last list.
 
         Raises:
             RemoteCommandFailed: the list is not what the builder writes.
@@ -61,13 +66,18 @@ class Roster:
         """
         *lines, self._rest = (self._rest + data).split(b"\n")
         if len(self._rest) > MOST_LINE:
-            raise _malformed("a line without end")
-        for line in lines:
+            raise malformed("a line without end")
+        for number, line in enumerate(lines):
+            if self.whole:
+                rest, self._rest = b"\n".join((*lines[number:], self._rest)), b""
+                return rest
             self._line(line)
         self._heard += len(data)
         if self._heard > MOST_LINE * len(self._roots) + EACH_LINE * self._max_entries:
             most = f"{self._max_entries:,} entries"
             raise _beyond(f"the machine sent {show_bytes(self._heard)} of a list that may hold {most}")
+        rest, self._rest = (self._rest, b"") if self.whole else (b"", self._rest)
+        return rest
 
     @property
     def heard(self) -> str:
@@ -80,31 +90,31 @@ class Roster:
         Raises:
             RemoteCommandFailed: the list ends early.
         """
-        if self._rest or self._in_root or len(self.manifests) != len(self._roots):
-            raise _malformed(f"it ends early, in list {len(self.manifests) + 1} of {len(self._roots)}")
+        if not self.whole:
+            raise malformed(f"it ends early, in list {len(self.manifests) + 1} of {len(self._roots)}")
 
     def _line(self, line: bytes) -> None:
         if len(line) > MOST_LINE:
-            raise _malformed("a line without end")
+            raise malformed("a line without end")
         try:
             item: Any = json.loads(line)
         except (ValueError, RecursionError) as bad:
-            raise _malformed("a line that is no JSON") from bad
+            raise malformed("a line that is no JSON") from bad
         if not isinstance(item, dict):
-            raise _malformed("a line that is no object")
+            raise malformed("a line that is no object")
         fields = cast(dict[str, Any], item)
         if "rgt_manifest" in fields:
             self._open(fields)
         elif not self._in_root:
-            raise _malformed("entries before a header")
+            raise malformed("entries before a header")
         elif "entries" in fields and "truncated" in fields:
             self._close(fields)
         else:
             self._entry(fields, line)
 
     def _open(self, fields: dict[str, Any]) -> None:
-        if self._in_root or len(self.manifests) >= len(self._roots) or fields["rgt_manifest"] != 1:
-            raise _malformed("a header that nobody expects")
+        if self._in_root or fields["rgt_manifest"] != 1:
+            raise malformed("a header that nobody expects")
         self._in_root, self._lines, self._entries, self._digest = True, 0, Entries(), hashlib.sha256()
 
     def _close(self, fields: dict[str, Any]) -> None:
@@ -113,7 +123,7 @@ class Roster:
             self._repeat(number, fields)
             return
         if number not in self.unreadable and (fields["entries"] != self._lines or fields.get("digest") != self.heard):
-            raise _malformed("its own sum does not fit its entries")
+            raise malformed("its own sum does not fit its entries")
         digest, entries = self.heard, self._entries
         self._entries = Entries()
         manifest = Manifest(
@@ -130,9 +140,9 @@ class Roster:
         """Take over the earlier list, which the machine says to be the present one: no more a claim than the list."""
         earlier = self._earlier
         if earlier is None or number >= len(earlier.digests) or self._lines or fields["unchanged"] is not True:
-            raise _malformed("a list that it says is known")
+            raise malformed("a list that it says is known")
         if fields.get("digest") != earlier.digests[number]:
-            raise _malformed("its own sum is not that of the list that it says is known")
+            raise malformed("its own sum is not that of the list that it says is known")
         self.manifests.append(earlier.manifests[number])
         self.digests.append(earlier.digests[number])
         self.skipped += [pair for pair in earlier.skipped if pair[0] == number]
@@ -162,9 +172,9 @@ class Roster:
         kind = _KINDS.get(str(fields.get("kind")))
         size, mtime_ns, digest = _number(fields, "size"), _number(fields, "mtime_ns"), fields.get("sha256")
         if kind is None or size is None or size < 0 or mtime_ns is None:
-            raise _malformed(f"no kind, size or time for {shown(path)}")
+            raise malformed(f"no kind, size or time for {shown(path)}")
         if digest is not None and not (isinstance(digest, str) and _HASH.fullmatch(digest)):
-            raise _malformed(f"no sha256 for {shown(path)}")
+            raise malformed(f"no sha256 for {shown(path)}")
         if kind is EntryKind.FILE:
             self._weigh(size)
             self.links.seen(f"{self._roots[len(self.manifests)]}/{path}", fields.get("inode"), fields.get("nlink"))
@@ -207,7 +217,8 @@ def _beyond(what: str) -> LimitExceeded:
     )
 
 
-def _malformed(what: str) -> RemoteCommandFailed:
+def malformed(what: str) -> RemoteCommandFailed:
+    """The error for an answer that is no list as it was asked for."""
     return RemoteCommandFailed(
         f"the machine's list of files is malformed: {what}",
         next_step="look at the machine's Python and disk; the list is made by a script that was sent along",

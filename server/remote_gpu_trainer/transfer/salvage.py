@@ -4,8 +4,7 @@ import errno
 import hashlib
 import os
 import re
-import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import anyio.to_thread
@@ -17,15 +16,15 @@ from remote_gpu_trainer.errors import ConnectionCut, InvalidRequest, TransferErr
 from remote_gpu_trainer.ports import Clock
 from remote_gpu_trainer.transfer import rescue
 from remote_gpu_trainer.transfer.chunks import ChunkMap, Finished
-from remote_gpu_trainer.transfer.landing import Landing, full_or_other
+from remote_gpu_trainer.transfer.halves import begun_over_ssh, clear, lent, name_on_disk, staging_of
+from remote_gpu_trainer.transfer.landing import BLOCK, Landing, full_or_other
 from remote_gpu_trainer.transfer.leftovers import DATA_DISK, outside
 from remote_gpu_trainer.transfer.limits import CopyLimits, Progress, ProgressSink, egress
-from remote_gpu_trainer.transfer.paths import PARTIAL_FOLDER, shown
+from remote_gpu_trainer.transfer.paths import shown
 from remote_gpu_trainer.transfer.plan import demand_price, demand_room, plan_files
 from remote_gpu_trainer.transfer.roots import plain_roots, prefixes
-from remote_gpu_trainer.transfer.tasks import FileTask
+from remote_gpu_trainer.transfer.tasks import FileTask, at_home
 
-STAGING = "rescue"
 TRIES = 3
 TRY_AGAIN_S = 5.0
 LONGEST_S = 48 * 3600.0
@@ -33,7 +32,6 @@ SLACK = 64 << 20
 """Bytes above what was listed that a file may have grown by before the far side is taken for broken."""
 _PROGRESS = re.compile(rb"\s*(\d+)\s+\d+%")
 _RECEIVED = re.compile(rb"Total bytes received: (\d+)")
-SECOND = 10**9
 _WRITING_FAILED = 11
 """rsync's exit value for a file that could not be written."""
 _FULL = ("No space left on device", "Disk quota exceeded")
@@ -80,14 +78,20 @@ async def salvage(
         await anyio.to_thread.run_sync(_recall, tasks, landing, chunks)
         compared = await _believe(door, tasks, landing)
         demand_room(tasks, landing, limits)
-        open_ = {f"{task.root}/{task.entry.path}".lstrip("/"): task for task in tasks if task.open}
-        estimate, received = egress(sum(task.entry.size for task in open_.values()), egress_usd_per_gb), 0
+        open_ = {name_on_disk(task): task for task in tasks if task.open}
+        begun = begun_over_ssh(landing, open_)
+        missing = (max(0, t.entry.size - landing.partial_size(begun.get(path, ""))) for path, t in open_.items())
+        estimate, received = egress(sum(missing), egress_usd_per_gb), 0
         demand_price(estimate, limits)
         if open_:
-            staging = landing.path / PARTIAL_FOLDER / STAGING
-            received = await _fetch(door, open_, staging, _Meter(list(open_.values()), estimate, clock, progress))
+            staging = staging_of(landing, lease)
+            await anyio.to_thread.run_sync(_prepare, staging, begun, landing)
+            with lent(landing, begun) as bases:
+                meter = _Meter(list(open_.values()), estimate, clock, progress)
+                received = await _fetch(door, open_, staging, bases, meter)
             proven = await rescue.same(door, "", list(open_), str(staging))
             compared += await anyio.to_thread.run_sync(_settle, open_, proven, staging, landing, chunks)
+        await anyio.to_thread.run_sync(clear, landing, chunks, tasks, lease)
         left = await _left(door, wanted, limits)
     finally:
         chunks.close()
@@ -137,16 +141,32 @@ async def _believe(door: rescue.Door, tasks: Sequence[FileTask], landing: Landin
 
 def _recall(tasks: Sequence[FileTask], landing: Landing, chunks: ChunkMap) -> None:
     for task in tasks:
-        done = chunks.finished(task.path)
-        if done is None or (done.source, done.size) != (task.source, task.entry.size):
-            continue
-        if done.mtime_ns // SECOND == task.entry.mtime_ns // SECOND and landing.sha256(task.path) == done.sha256:
-            task.sha256 = done.sha256
+        done = at_home(task, landing, chunks, by_second=True)
+        task.sha256 = None if done is None else done.sha256
 
 
-async def _fetch(door: rescue.Door, wanted: dict[str, FileTask], staging: Path, meter: "_Meter") -> int:
-    """Bytes that were received."""
+def _prepare(staging: Path, begun: Mapping[str, str], landing: Landing) -> None:
+    """Make room for what comes. What an earlier rescue has of a file goes where an SSH copy has more of it, since rsync
+    builds on one alone."""
+    try:
+        staged = Landing(staging)
+    except OSError as bad:
+        raise full_or_other(bad, staging) from bad
+    try:
+        for path, half in begun.items():
+            seen = staged.look(path)
+            if seen is not None and seen.st_blocks * BLOCK < landing.partial_size(half):
+                staged.drop(path)
+    finally:
+        staged.close()
+
+
+async def _fetch(
+    door: rescue.Door, wanted: dict[str, FileTask], staging: Path, bases: Path | None, meter: "_Meter"
+) -> int:
+    """Bytes that were received. Of ``bases`` what is there of a file is read, and only the rest asked for."""
     words = ("--partial", "--stats", "--info=progress2", *rescue.SELECTED, door.at(""), f"{staging}/")
+    words = words if bases is None else (f"--copy-dest={bases}", *words)
     listed = rescue.listed(wanted)
     for left in reversed(range(TRIES)):
         try:
@@ -208,20 +228,18 @@ class _Meter:
 def _settle(wanted: dict[str, FileTask], proven: set[str], staging: Path, landing: Landing, chunks: ChunkMap) -> int:
     """Give every file that is proven its name; say of the others why not. Returns the number of the first."""
     staged = Landing(staging)
-    done: list[tuple[str, str, Finished]] = []
+    done = 0
     try:
         for path, task in wanted.items():
             task.failed = _publish(path, task, staged, landing, same=path in proven)
             if task.failed is None and task.sha256 is not None:
                 size, mtime_ns = task.entry.size, task.entry.mtime_ns
-                finished = Finished(source=task.source, size=size, mtime_ns=mtime_ns, sha256=task.sha256)
-                done.append((task.path, task.key, finished))
+                finished = Finished(task.source, size, mtime_ns, task.sha256, rescued=True)
+                chunks.finish([(task.path, task.key, finished)])
+                done += 1
     finally:
         staged.close()
-        chunks.finish(done)
-    if len(done) == len(wanted):
-        shutil.rmtree(staging, ignore_errors=True)
-    return len(done)
+    return done
 
 
 def _publish(path: str, task: FileTask, staged: Landing, landing: Landing, *, same: bool) -> str | None:
@@ -233,6 +251,7 @@ def _publish(path: str, task: FileTask, staged: Landing, landing: Landing, *, sa
         if os.fstat(fd).st_size != task.entry.size:
             return "it arrived with another size than was listed"
         if not same:
+            staged.drop(path)  # or the next call would find it there, with the size and time of the other one
             return "its bytes differ from those on the machine"
         digest = hashlib.file_digest(file, "sha256").hexdigest()
         os.fchmod(fd, 0o600)

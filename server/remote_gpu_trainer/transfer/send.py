@@ -13,9 +13,9 @@ from remote_gpu_trainer.errors import ConnectionCut, RemoteCommandFailed
 from remote_gpu_trainer.ports import Clock, RemoteHost
 from remote_gpu_trainer.transfer.cargo import Cargo, Parcel, Piece
 from remote_gpu_trainer.transfer.crew import crew
+from remote_gpu_trainer.transfer.farpython import python
 from remote_gpu_trainer.transfer.fetch import BROKEN, FAR_S, REPORT_S, Line, drop
 from remote_gpu_trainer.transfer.limits import Progress, ProgressSink
-from remote_gpu_trainer.transfer.manifests import python
 from remote_gpu_trainer.transfer.paths import shown
 
 BUNDLE_BYTES = 16 << 20

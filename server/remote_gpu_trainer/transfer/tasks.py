@@ -8,7 +8,7 @@ from typing import Any
 
 from remote_gpu_trainer.domain.artifacts import ManifestEntry
 from remote_gpu_trainer.domain.entries import BITS, REST
-from remote_gpu_trainer.transfer.chunks import ChunkMap, Piece
+from remote_gpu_trainer.transfer.chunks import ChunkMap, Finished, Piece
 from remote_gpu_trainer.transfer.landing import Landing
 
 CHUNK = 4 << 20
@@ -16,6 +16,8 @@ CHUNK = 4 << 20
 SMALL = 1 << 20
 """Files up to this size arrive in one piece and are synced by the hundred."""
 READ = 1 << 20
+SECOND = 10**9
+"""Nanoseconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +30,15 @@ class Order:
     follows: bool = False
     """It goes on where the one before it ended, over the same connection, from the file's first byte on: its hash is
     that of the whole beginning of the file."""
+
+
+STEM = 24
+"""Hexadecimal digits."""
+
+
+def stem(source: str, path: str) -> str:
+    """How the names of all unfinished versions of one file begin."""
+    return hashlib.sha256(f"{source}\0{path}".encode()).hexdigest()[:STEM]
 
 
 _DONE, _FAILED, _CHANGED = 1, 2, 4
@@ -139,10 +150,10 @@ class FileTask:
 
     @property
     def key(self) -> str:
-        """Name of the unfinished file: source, path, size and time decide it."""
+        """Name of the unfinished file: source, path, size and time decide it, its beginning the first two alone."""
         if not self._key:
             mark = f"{self.source}\0{self.path}\0{self.entry.size}\0{self.entry.mtime_ns}"
-            self._key = hashlib.sha256(mark.encode()).hexdigest()[:40]
+            self._key = stem(self.source, self.path) + hashlib.sha256(mark.encode()).hexdigest()[:40]
         return self._key
 
     @property
@@ -202,6 +213,11 @@ class FileTask:
         self.have = merged
         self._begin()
 
+    def begin_with(self, length: int) -> None:
+        """Start over with so many bytes from the first one on, which are on the disk."""
+        self.have, self.hashed, self._running = [], 0, None
+        self.add(0, length)
+
     def missing(self) -> list[tuple[int, int]]:
         """What has not arrived."""
         gaps, at = list[tuple[int, int]](), 0
@@ -246,18 +262,31 @@ class FileTask:
         self.add(0, end)
 
 
-def recall(task: FileTask, landing: Landing, chunks: ChunkMap) -> bool:
-    """Take over what an earlier call left, after reading it again. Returns whether the file is there already.
+def at_home(task: FileTask, landing: Landing, chunks: ChunkMap, *, by_second: bool = False) -> Finished | None:
+    """What an earlier call brought home, where the machine still lists that and the bytes are still here.
 
-    Pieces whose bytes no longer hash to what was noted are not believed.
+    A note of a rescue fits to the second; with ``by_second`` so does every other.
     """
-    done = chunks.finished(task.path)
-    wanted = (task.source, task.entry.size, task.entry.mtime_ns)
-    if done and (done.source, done.size, done.mtime_ns) == wanted:
-        seen = landing.look(task.path)
-        if seen and seen.st_size == done.size and landing.sha256(task.path) == done.sha256:
-            task.sha256 = done.sha256
-            return True
+    done, entry = chunks.finished(task.path), task.entry
+    if done is None or (done.source, done.size) != (task.source, entry.size):
+        return None
+    unit = SECOND if by_second or done.rescued else 1
+    if done.mtime_ns // unit != entry.mtime_ns // unit:
+        return None
+    seen = landing.look(task.path)
+    return done if seen and seen.st_size == done.size and landing.sha256(task.path) == done.sha256 else None
+
+
+def recall(task: FileTask, landing: Landing, chunks: ChunkMap) -> str | None:
+    """Take over what an earlier call left, after reading it again.
+
+    Pieces whose bytes no longer hash to what was noted are not believed. Returns the sha256 of a file that a rescue
+    brought home: whether the machine's file is that one is still to be seen.
+    """
+    done = at_home(task, landing, chunks)
+    if done is not None and not done.rescued:
+        task.sha256 = done.sha256
+        return None
     begun, pieces = chunks.beginnings.get(task.key), chunks.pieces.get(task.key)
     if begun or pieces:
         fd = landing.open_partial(task.key)
@@ -270,7 +299,7 @@ def recall(task: FileTask, landing: Landing, chunks: ChunkMap) -> bool:
             task.hash_rest(fd)
         finally:
             os.close(fd)
-    return False
+    return None if done is None else done.sha256
 
 
 def _believe_beginning(task: FileTask, fd: int, end: int, sha256: str) -> bool:

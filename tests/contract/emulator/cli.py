@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from tests.contract.emulator.preloaded import Preloaded, Said
+from tests.preloaded import Preloaded, Said
 from tests.unit.emulator.renter import Renter
 
 PROGRAM = Path(sys.executable).with_name("vastai")
@@ -31,7 +31,7 @@ class Cli:
             "COLUMNS": "200",
         }
 
-        self.preloaded = Preloaded(self.env, home)
+        self.preloaded = Preloaded(("vastai", "vastai.cli.main"), [["--help"]], self.env, home)
 
     @property
     def key_file(self) -> Path:
@@ -57,3 +57,11 @@ class Cli:
     def raw(self, *words: str) -> Any:
         out = self.ok(*words, "--raw")
         return json.loads(out)
+
+    def logged(self, contract: str | int, word: str) -> str:
+        """The newest lines of an instance's log, once ``word`` is in them: what its onstart writes comes as it runs."""
+        text = ""
+        for _ in range(100):
+            if word in (text := self.ok("logs", str(contract), "--tail", "20")):
+                return text
+        raise AssertionError(f"{word!r} never came into the log: {text}")

@@ -14,7 +14,7 @@ from remote_gpu_trainer.emulator.service import Emulator
 from tests.contract.emulator import openapi_file
 from tests.unit.emulator.renter import PUBLIC_KEY, Renter
 
-CASES_PER_OPERATION = 60
+CASES_PER_OPERATION = 52
 LEAST_CASES = 2_000
 OPENAPI_CHECKS: Any = checks  # its types are loose
 CHECKS = [OPENAPI_CHECKS.status_code_conformance, OPENAPI_CHECKS.response_schema_conformance]

@@ -61,6 +61,7 @@ def test_the_sdk_rebids_reads_logs_and_runs_a_command(cli: Cli) -> None:
     )
     contract = made["new_contract"]
     cli.renter.wait(120)
+    cli.logged(contract, "begun")
     before, bid, after, log, daemon, stopped, listed = ask_all(
         cli,
         ("show_instance", [contract], {}),

@@ -71,7 +71,7 @@ async def rented(emulator: Emulator, client: VastClient, rental: RentalType = FI
 async def test_the_account_is_the_emulators(emulator: Emulator, client: VastClient) -> None:
     account = await client.account()
     assert account.id == emulator.account_id
-    assert account.credit == pytest.approx(100)  # pyright: ignore[reportUnknownMemberType]  # pytest's own
+    assert account.credit == pytest.approx(100)
 
 
 async def test_every_offer_of_both_kinds_can_be_read(client: VastClient) -> None:
@@ -120,7 +120,7 @@ async def test_an_instance_goes_from_created_to_running_to_stopped_and_back(
     await client.set_state(instance_id, "stopped")
     stopped = await client.instance(instance_id)
     assert stopped is not None and stopped.phase is P.STOPPED and stopped.raw.actual == "exited"
-    assert stopped.usd_per_hour_now == pytest.approx(stopped.disk_usd_per_hour)  # pyright: ignore[reportUnknownMemberType]  # pytest's own
+    assert stopped.usd_per_hour_now == pytest.approx(stopped.disk_usd_per_hour)
     await client.set_state(instance_id, "running")
     await emulator.pass_by(60)
     assert await phase(client, instance_id) is P.RUNNING

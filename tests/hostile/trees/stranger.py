@@ -4,13 +4,15 @@
 # paramiko carries no types.
 
 import contextlib
+import itertools
 import logging
 import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from queue import SimpleQueue
 from typing import Any
 
 import paramiko
@@ -21,6 +23,7 @@ Bend = Callable[[bytes], Iterable[bytes]]
 COMMAND_S = 30.0
 GONE = (OSError, EOFError, paramiko.SSHException)
 """Ways in which paramiko says that the other side hung up."""
+QUESTION, TRAILER = b'["--root"', b'"truncated"'
 ENVIRONMENT = {"PATH": f"{sys.base_prefix}/bin:/usr/bin:/bin", "LC_ALL": "C.UTF-8"}
 
 logging.getLogger("paramiko.transport").setLevel(logging.CRITICAL)  # cut connections are what this server is for
@@ -79,13 +82,40 @@ class Stranger:
 
     def serve(self, transport: Any, channel: Any, command: str) -> None:
         """Run one command for a client, and answer as the manners say."""
-        manners = self.manners
-        listing = "--root" in command and "/workspace" not in command  # what is left behind is asked for as well
-        sending = "--root" not in command and " -c " in command
-        try:
-            stdin = b"".join(iter(lambda: channel.recv(1 << 20), b""))
-        except GONE:
-            return
+        with contextlib.suppress(*GONE):  # the client has heard enough
+            (self._list if command.endswith("--more") else self._send)(transport, channel, command)
+
+    def _list(self, transport: Any, channel: Any, command: str) -> None:
+        """What waits for questions; a bent answer that is no whole list is its last."""
+        asked: SimpleQueue[bytes | None] = SimpleQueue()
+        with subprocess.Popen(
+            ["/bin/sh", "-c", command], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=ENVIRONMENT
+        ) as process:
+            hearing = threading.Thread(target=_hear, args=(channel, process, asked), name="stranger-hears", daemon=True)
+            hearing.start()
+            try:
+                while (question := asked.get()) is not None:
+                    answer = b"".join(itertools.islice(_lists(process), question.count(b'"--root"')))
+                    pieces: Iterable[bytes] = [answer]
+                    if b'"/workspace"' not in question:  # what is left behind is asked for as well
+                        self.manners.lists += 1
+                        with contextlib.suppress(FileNotFoundError):  # a client that gave up: its tree is gone
+                            self.manners.after_list(self.manners.lists)
+                        pieces = self.manners.bend_list(answer) if self.manners.bend_list else pieces
+                    last = b""
+                    for last in pieces:
+                        channel.sendall(last)
+                    if not last.endswith(b"\n") or TRAILER not in last[:-1].rpartition(b"\n")[2]:
+                        break
+            finally:
+                process.kill()
+                channel.send_exit_status(0)
+                channel.close()
+                hearing.join(COMMAND_S)
+
+    def _send(self, transport: Any, channel: Any, command: str) -> None:
+        manners, sending = self.manners, " -c " in command
+        stdin = b"".join(iter(lambda: channel.recv(1 << 20), b""))
         done = subprocess.run(
             ["/bin/sh", "-c", command],
             input=stdin,
@@ -94,22 +124,43 @@ class Stranger:
             check=False,
             env=ENVIRONMENT,
         )
-        status, output, bend = done.returncode, done.stdout, None
-        if listing:
-            manners.lists += 1
-            with contextlib.suppress(FileNotFoundError):  # a client that gave up was quicker, and its tree is gone
-                manners.after_list(manners.lists)
-            bend = manners.bend_list
-        elif sending:
+        status, bend = done.returncode, None
+        if sending:
             bend, status = manners.bend_sent, status if manners.status is None else manners.status
-        with contextlib.suppress(*GONE):  # the client has heard enough
-            channel.sendall_stderr(manners.complaint + done.stderr)
-            for piece in bend(output) if bend else [output]:
-                channel.sendall(piece)
-            if manners.cut and sending:
-                transport.close()
-            channel.send_exit_status(status)
-            channel.close()
+        channel.sendall_stderr(manners.complaint + done.stderr)
+        for piece in bend(done.stdout) if bend else [done.stdout]:
+            channel.sendall(piece)
+        if manners.cut and sending:
+            transport.close()
+        channel.send_exit_status(status)
+        channel.close()
+
+
+def _hear(channel: Any, process: "subprocess.Popen[bytes]", asked: "SimpleQueue[bytes | None]") -> None:
+    """Pass on what the client says, and note its questions; an end is one too."""
+    assert process.stdin
+    line = b""
+    with contextlib.suppress(*GONE), process.stdin:
+        for data in iter(lambda: channel.recv(1 << 20), b""):
+            process.stdin.write(data)
+            process.stdin.flush()
+            *lines, line = (line + data).split(b"\n")
+            for each in lines:
+                if each.startswith(QUESTION):
+                    asked.put(each)
+    asked.put(None)
+
+
+def _lists(process: "subprocess.Popen[bytes]") -> Iterator[bytes]:
+    """The output, list by list."""
+    assert process.stdout
+    held: list[bytes] = []
+    for line in process.stdout:
+        held.append(line)
+        if TRAILER in line:
+            yield b"".join(held)
+            held.clear()
+    yield b"".join(held)
 
 
 class _Door(paramiko.ServerInterface):

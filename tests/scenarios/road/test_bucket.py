@@ -11,6 +11,7 @@ import pytest
 from remote_gpu_trainer.approval.dossier import render
 from remote_gpu_trainer.approval.pageview import question_page
 from remote_gpu_trainer.approval.summary import summary
+from remote_gpu_trainer.transfer.alone import alone
 from tests.bucket import BUCKET, Faults, client, served
 from tests.stage import Stage, on_stage
 
@@ -148,6 +149,8 @@ async def test_results_whose_machine_and_local_files_are_gone_come_back_from_the
 
     told = await stage.refused("copy_out", target=run, paths=["/workspace/out"])
     assert f"copy {copy['copy_id']} of it lies in a bucket" in told
+    with alone(Path(copy["destination"]), "of another process"):
+        assert "[destination_busy]" in await stage.refused("copy_out", target=run)
     again = await stage.call("copy_out", target=run)
     assert again["route"] == f"bucket: the machine is gone, and copy {copy['copy_id']} lies in {URL}/gone"
     assert again["bytes_transferred"] == copy["bytes"]

@@ -65,3 +65,41 @@ async def test_a_copy_whose_machine_never_comes_back_is_finished_from_its_disk(s
     assert (await stage.call("verify_local", copy_id=copy["copy_id"]))["passed"]
     assert "rgt approve" in await stage.refused("destroy", target=run)
     assert stage.there(instance_id)
+
+
+def left(stage: Stage, instance_id: int) -> int:
+    """Bytes that left the machine so far, by the market's own meter."""
+    return int(stage.market.look(f"/instances/{instance_id}")["cost"]["sent_bytes"])
+
+
+async def test_each_byte_crosses_about_once_by_whichever_way_the_machine_can_be_reached(stage: Stage) -> None:
+    run, instance_id, content = await cut_short(stage, "both")
+    out = Path(stage.market.look(f"/instances/{instance_id}")["order"]["root"]) / "workspace" / "out"
+    came = left(stage, instance_id)
+    assert COMES - 2 * MIB < came < COMES + 2 * MIB
+
+    rescue = await stage.call("copy_out", target=run, acknowledge=["VAST33"])
+    assert rescue["route"].startswith("machine-rsync")
+    home = Path(rescue["destination"])
+    assert (home / "model.bin").read_bytes() == content
+    rescued = left(stage, instance_id) - came
+    assert rescued < SIZE - COMES + 4 * MIB
+    assert rescue["bytes_transferred"] == pytest.approx(rescued, abs=MIB)
+    assert os.listdir(home / ".rgt-partial") == ["map.jsonl"]
+
+    stage.market.do(f"/instances/{instance_id}/restore")
+    await stage.running(run)
+    (out / "checkpoint-8.bin").write_bytes(os.urandom(MIB))
+    before = left(stage, instance_id)
+
+    again = await stage.call("copy_out", target=run)
+    assert again["route"].startswith("direct-ssh")
+    assert (again["bytes_transferred"], again["files"]) == (MIB, 3)
+    assert left(stage, instance_id) - before < 2 * MIB
+    assert left(stage, instance_id) < SIZE + MIB + 4 * MIB, "with a chunk for the cut, and every list and hash"
+
+    assert (await stage.call("verify_local", copy_id=again["copy_id"]))["passed"]
+    told = await stage.refused("destroy", target=run)
+    assert "[consent_required]" in told
+    assert "rgt approve" in told
+    assert stage.there(instance_id)

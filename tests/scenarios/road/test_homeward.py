@@ -6,6 +6,7 @@ from pathlib import Path
 import anyio
 import pytest
 
+from remote_gpu_trainer.domain.ids import LeaseId
 from remote_gpu_trainer.services.homeward import Brought
 from tests.stage import Stage, environment, on_stage
 from tests.unit.services.consent.atterminal import preapprove
@@ -35,7 +36,7 @@ async def test_an_ended_job_is_brought_home_and_proven_once(stage: Stage) -> Non
     assert "every file reached LOADS, the verification passed" in str(brought)
     assert (await stage.call("poll_status", target=run))["runs"][0]["phase"] == "proven"
     assert await round_of(stage, run) is None
-    assert len(stage.services.journal.copies(run)) == 1  # type: ignore[arg-type]  # an id, as text
+    assert len(stage.services.journal.copies(LeaseId(run))) == 1
 
 
 async def test_a_copy_from_the_middle_does_not_stand_for_the_end(stage: Stage) -> None:

@@ -12,6 +12,7 @@ from remote_gpu_trainer.database.file import Database
 from remote_gpu_trainer.database.text import stamp
 from remote_gpu_trainer.domain.approvals import ApprovalRequest, ApprovalState, AssuranceLevel, Channel, Consent
 from remote_gpu_trainer.domain.ids import ApprovalId, InstanceId, LeaseId
+from remote_gpu_trainer.domain.plans import Plan
 from remote_gpu_trainer.domain.runs import Intent, IntentState
 from remote_gpu_trainer.errors import ConsentError, InvalidRequest, TokenRejected
 from remote_gpu_trainer.journal import SqliteJournal
@@ -125,10 +126,10 @@ def test_one_that_came_to_its_end_carries_nothing(
     ids=["another id", "another label", "a rental"],
 )
 def test_it_is_for_one_instance_only(
-    book: SqliteApprovalBook, given: tuple[ApprovalRequest, str], teardown: object
+    book: SqliteApprovalBook, given: tuple[ApprovalRequest, str], teardown: Plan
 ) -> None:
     standing, _ = given
-    other = book.request(teardown, ttl_s=900)  # type: ignore[arg-type]  # plans of three kinds
+    other = book.request(teardown, ttl_s=900)
     with pytest.raises(TokenRejected):
         spend(book, other, standing)
     assert state(book, other.id) is ApprovalState.OPEN and state(book, standing.id) is ApprovalState.APPROVED

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TextIO
+from typing import Literal, TextIO
 
 import pytest
 
@@ -43,8 +43,8 @@ class Person:
                 os.write(self.near, b"\x00END")
                 watcher.join(timeout=20)
 
-    def stream(self, mode: str) -> TextIO:
-        return os.fdopen(os.dup(self.near), mode, encoding="utf-8")  # type: ignore[return-value]  # text modes only
+    def stream(self, mode: Literal["r", "w"]) -> TextIO:
+        return os.fdopen(os.dup(self.near), mode, encoding="utf-8")
 
     def sit(self) -> None:
         pending = list(self.lines)

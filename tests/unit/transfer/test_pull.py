@@ -3,8 +3,10 @@
 import hashlib
 import os
 import random
-from collections.abc import Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
@@ -343,13 +345,15 @@ async def test_what_changed_appeared_or_vanished_after_it_was_fetched_is_seen_by
     for name in ("a-changes", "c-stays", "d-vanishes"):
         (far.out / name).write_bytes(b"one")
 
-    def told(progress: Progress) -> None:
-        if progress.files_done == progress.files_total == 3:
-            (far.out / "a-changes").write_bytes(b"other")
-            (far.out / "b-appears").write_bytes(b"new")
-            (far.out / "d-vanishes").unlink(missing_ok=True)
+    def change() -> None:
+        (far.out / "a-changes").write_bytes(b"other")
+        (far.out / "b-appears").write_bytes(b"new")
+        (far.out / "d-vanishes").unlink(missing_ok=True)
 
-    receipt = await far.pull(tmp_path / "home", progress=told)
+    async def connect() -> Any:
+        return Drained(await far.connect(), change)
+
+    receipt = await far.pull(tmp_path / "home", factory=connect)
     wanted = {"a-changes": b"other", "b-appears": b"new", "c-stays": b"one", "d-vanishes": b"one"}
     assert {name: (tmp_path / "home" / name).read_bytes() for name in wanted} == wanted
     assert [(entry.path, entry.size) for entry in receipt.manifest.entries] == [
@@ -357,6 +361,21 @@ async def test_what_changed_appeared_or_vanished_after_it_was_fetched_is_seen_by
     ]
     assert receipt.skipped == ()
     assert recheck_local(receipt) == []
+
+
+class Drained:
+    """A connection that tells when the machine has sent all that was asked of it."""
+
+    def __init__(self, host: ParamikoHost, then: Callable[[], None]) -> None:
+        self._host, self._then = host, then
+        self.endpoint, self.run, self.put, self.close = host.endpoint, host.run, host.put, host.close
+
+    @asynccontextmanager
+    async def stream(self, argv: Sequence[str], **other: Any) -> AsyncGenerator[Any]:
+        async with self._host.stream(argv, **other) as output:
+            yield output
+        if other.get("bulk"):
+            self._then()
 
 
 @pytest.fixture

@@ -8,11 +8,8 @@ from pathlib import Path
 import pytest
 
 from remote_gpu_trainer.errors import RemoteCommandFailed
-from remote_gpu_trainer.transfer.crew import both
-from remote_gpu_trainer.transfer.cue import Cue
-from remote_gpu_trainer.transfer.manifests import read_roster
 from remote_gpu_trainer.transfer.roster import Roster
-from tests.unit.transfer.conftest import LIMITS, SCRIPT, Far
+from tests.unit.transfer.conftest import SCRIPT
 
 HEAD = b'{"rgt_manifest": 1, "root": "/far", "started_at": 1.0}\n'
 
@@ -109,28 +106,10 @@ def test_a_path_to_do_without_is_left_out_where_it_stands_and_nowhere_else(tree:
     assert [entry.path for entry in found.manifests[0].entries] == ["folder", "folder/out", "pipe"]
 
 
-@pytest.mark.anyio
-async def test_a_machine_that_was_told_beforehand_looks_only_at_the_word(far: Far) -> None:
-    host, cue = await far.connect(), Cue()
+def test_what_follows_the_last_list_is_given_back(tree: Path) -> None:
+    output, roster = listed("--root", str(tree)), Roster([str(tree)], max_entries=100, max_depth=8)
 
-    async def ask() -> Roster:
-        return await read_roster(host, ["/workspace/out"], script=SCRIPT, hash_files=False, limits=LIMITS, cue=cue)
+    given_back = b"".join(roster.feed(bytes([byte])) for byte in output + b"more\nand more")
 
-    async def write() -> None:
-        await host.run(["sleep", "0.2"], timeout_s=10)
-        (far.out / "late").write_bytes(b"written while it waited")
-        cue.give()
-
-    _, found = await both(write, ask)
-
-    assert [entry.path for entry in found.manifests[0].entries] == ["late"]
-
-
-@pytest.mark.anyio
-async def test_a_word_that_is_withheld_ends_the_waiting_without_a_look(far: Far) -> None:
-    host, cue = await far.connect(), Cue()
-    cue.withhold()
-    cue.give()
-
-    with pytest.raises(RemoteCommandFailed, match="ends early"):
-        await read_roster(host, ["/workspace/out"], script=SCRIPT, hash_files=False, limits=LIMITS, cue=cue)
+    assert roster.whole
+    assert given_back == b"more\nand more"

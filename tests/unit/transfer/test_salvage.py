@@ -391,7 +391,7 @@ async def test_a_cancelled_rescue_leaves_no_process_and_goes_on_from_what_it_had
     assert scope.cancelled_caught
     assert not [line for line in processes() if str(home) in line or f"-p {machine.served.port}" in line]
     assert tree(home) == {}
-    begun = home / ".rgt-partial" / "rescue" / "workspace" / "out" / "big"
+    begun = home / ".rgt-partial" / "rescue" / LEASE / "workspace" / "out" / "big"
     assert begun.stat().st_size >= 1 << 20
 
     (tmp_path / "bin" / "rsync").unlink()

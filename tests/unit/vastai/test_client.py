@@ -254,7 +254,7 @@ async def test_a_log_is_waited_for_and_fetched_without_the_key() -> None:
     assert asked.body == {"tail": "50", "daemon_logs": "true"}
     assert len(fetched) == 4
     assert all("authorization" not in seen.headers for seen in fetched)
-    assert clock.elapsed == pytest.approx(1.2)  # pyright: ignore[reportUnknownMemberType]  # pytest's own
+    assert clock.elapsed == pytest.approx(1.2)
 
 
 async def test_a_log_that_never_appears_ends_the_wait() -> None:

@@ -201,7 +201,7 @@ async def test_the_pause_that_a_429_asks_for_is_kept(reply: Reply) -> None:
     async with connected() as (server, client, clock):
         server.script(reply, ok(ACCOUNT))
         await client.account()
-    assert clock.elapsed == pytest.approx(7, abs=0.01)  # pyright: ignore[reportUnknownMemberType]  # pytest's own
+    assert clock.elapsed == pytest.approx(7, abs=0.01)
 
 
 @pytest.mark.anyio

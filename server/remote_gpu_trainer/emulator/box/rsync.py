@@ -130,7 +130,8 @@ class MachineRsync:
             hearing = threading.Thread(target=_pour_in, args=(channel, transfer.stdin, heard), daemon=True)
             hearing.start()
             _pour_out(transfer.stdout, channel, sent)
-            channel.send_exit_status(transfer.wait())
+            status = transfer.wait()
+            channel.send_exit_status(status if status >= 0 else 128 - status)  # as a shell says it of a killed one
         with contextlib.suppress(OSError, EOFError, paramiko.SSHException):
             channel.close()
         transfer.kill()

@@ -128,6 +128,11 @@ def as_object(value: Any) -> Json | None:
     return cast("Json", value) if isinstance(value, dict) else None
 
 
+def as_list(value: Any) -> list[Any] | None:
+    """A JSON array, or None."""
+    return cast("list[Any]", value) if isinstance(value, list) else None
+
+
 def number_in(body: Json, field_name: str) -> float | None:
     """A finite number in a body; None when absent or null. Raises Refusal 400."""
     value = body.get(field_name)

@@ -6,7 +6,17 @@ from collections import Counter
 from typing import Any
 
 from remote_gpu_trainer.emulator.filters import BadQuery, as_filters, matches, ordered
-from remote_gpu_trainer.emulator.http.calls import Answer, Call, Endpoint, Json, Refusal, as_object, is_visible, refusal
+from remote_gpu_trainer.emulator.http.calls import (
+    Answer,
+    Call,
+    Endpoint,
+    Json,
+    Refusal,
+    as_list,
+    as_object,
+    is_visible,
+    refusal,
+)
 from remote_gpu_trainer.emulator.instance_row import instance_row
 
 PAGE_MOST = 25
@@ -65,10 +75,11 @@ def show_page(call: Call) -> Answer:
 
 
 def _order(directives: Any) -> list[tuple[str, str]]:
-    if not isinstance(directives, list):
+    listed = as_list(directives)
+    if listed is None:
         raise BadQuery("Error in query parameters: order_by must be a list")
     order: list[tuple[str, str]] = []
-    for directive in directives:  # pyright: ignore[reportUnknownVariableType]  # JSON of a stranger, checked in the next line
+    for directive in listed:
         blob = as_object(directive)
         if blob is None or "col" not in blob:
             raise BadQuery("Error in query parameters: order_by needs col")
@@ -105,9 +116,10 @@ def _after(rows: list[Json], token: str | None) -> list[Json]:
 
 
 def _columns(row: Json, columns: Any) -> Json:
-    if not isinstance(columns, list) or "*" in columns:
+    listed = as_list(columns)
+    if listed is None or "*" in listed:
         return row
-    return {str(column): row.get(str(column)) for column in columns}  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]  # JSON of a stranger
+    return {str(column): row.get(str(column)) for column in listed}
 
 
 def instance_columns() -> set[str]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
-from remote_gpu_trainer.emulator.http.calls import Call, as_object, number_in, refusal, text_in
+from remote_gpu_trainer.emulator.http.calls import Call, as_list, as_object, number_in, refusal, text_in
 
 ENV_VALUE_MOST, ENV_MOST, LABEL_MOST, START_MOST = 256, 32_768, 256, 4_096
 DISK_LEAST_GB, DISK_DEFAULT_GB = 8.0, 10.0
@@ -109,9 +109,10 @@ def _args(body: dict[str, Any]) -> list[str]:
         return shlex.split(text) if (text := text_in(body, "args_str", 100_000)) else []
     if isinstance(args, str):
         return [args]
-    if not isinstance(args, list):
+    listed = as_list(args)
+    if listed is None:
         raise refusal(400, "invalid_args", "Invalid args: args must be a list")
-    return [str(arg) for arg in args]  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]  # JSON of a stranger
+    return [str(arg) for arg in listed]
 
 
 def _merged_env(template: dict[str, Any] | None, body: dict[str, Any]) -> list[list[str]]:

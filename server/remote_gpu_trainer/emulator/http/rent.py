@@ -4,7 +4,7 @@ import secrets
 
 from remote_gpu_trainer.emulator.book import Offer
 from remote_gpu_trainer.emulator.contracts import Contract, Phase
-from remote_gpu_trainer.emulator.http.calls import Answer, Call, Endpoint, Json, Refusal, refusal
+from remote_gpu_trainer.emulator.http.calls import Answer, Call, Endpoint, Json, Refusal, as_list, refusal
 from remote_gpu_trainer.emulator.http.orders import Order, read_order
 from remote_gpu_trainer.emulator.http.volumes import attached
 from remote_gpu_trainer.emulator.money import usd
@@ -22,12 +22,12 @@ def create(call: Call) -> Answer:
 
 def create_many(call: Call) -> Answer:
     """``POST /api/v0/asks/bulk/``: the same order for each of ``ids``; what fails is told beside what was rented."""
-    ids, order = call.body.get("ids"), read_order(call)
-    if not isinstance(ids, list) or not ids:
+    ids, order = as_list(call.body.get("ids")), read_order(call)
+    if not ids:
         raise refusal(400, "invalid_args", "error 400/3467: Invalid args: 'ids' is required")
     rented: list[int] = []
     errors: list[Json] = []
-    for ask_id in ids:  # pyright: ignore[reportUnknownVariableType]  # JSON of a stranger, checked in the next line
+    for ask_id in ids:
         if not isinstance(ask_id, int):
             raise refusal(400, "invalid_args", "error 400/3467: Invalid args: ids must be integers")
         try:

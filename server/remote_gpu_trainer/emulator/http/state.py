@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from remote_gpu_trainer.emulator.contracts import Contract, Phase
-from remote_gpu_trainer.emulator.http.calls import Answer, Call, Endpoint, number_in, refusal, text_in
+from remote_gpu_trainer.emulator.http.calls import Answer, Call, Endpoint, as_list, number_in, refusal, text_in
 
 LABEL_MOST = 1_024
 BID_LEAST, BID_MOST = 0.001, 32.0
@@ -48,10 +48,10 @@ def _set_state(call: Call, contract: Contract, state: Any) -> None:
 
 
 def _ids(call: Call, field: str) -> list[int]:
-    ids = call.body.get(field)
-    if not isinstance(ids, list) or not ids or not all(isinstance(i, int) for i in ids):  # pyright: ignore[reportUnknownVariableType]  # JSON of a stranger
+    ids = as_list(call.body.get(field))
+    if not ids or not all(isinstance(i, int) for i in ids):
         raise refusal(400, "invalid_args", f"Invalid args: {field} must be a list of instance ids")
-    return ids  # pyright: ignore[reportUnknownVariableType]  # checked above
+    return ids
 
 
 def change_bid(call: Call) -> Answer:

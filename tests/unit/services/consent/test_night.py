@@ -11,6 +11,7 @@ import pytest
 
 from remote_gpu_trainer.app import NIGHT_LOCK, compose
 from remote_gpu_trainer.domain.approvals import ApprovalState, AssuranceLevel
+from remote_gpu_trainer.domain.ids import ApprovalId, LeaseId
 from remote_gpu_trainer.services.container import Services
 from remote_gpu_trainer.services.night import Night
 from remote_gpu_trainer.services.rounds import only_one
@@ -49,7 +50,7 @@ def untouched(stage: Stage, run: str, instance_id: int) -> bool:
 def given(services: Services, run: str) -> list[ApprovalState]:
     """The states of all that was agreed to beforehand for this run."""
     events = [e for e in services.journal.events(kind="approval.requested") if e.data.get("action") == "preapprove"]
-    found = [services.approvals.get(one.data["approval"]) for one in events]  # type: ignore[arg-type]  # an id, as text
+    found = [services.approvals.get(ApprovalId(str(one.data["approval"]))) for one in events]
     return [one.state for one in found if one is not None and one.plan.name == run]
 
 
@@ -110,7 +111,7 @@ async def test_a_delete_whose_answer_was_lost_is_settled_by_a_later_round(stage:
             if found is not None and found.ended is not None:
                 break
             night.clock.pass_by(timedelta(minutes=4))
-    record = stage.services.journal.lease(run)  # type: ignore[arg-type]  # an id, as text
+    record = stage.services.journal.lease(LeaseId(run))
     assert record is not None and record.phase == "closed" and not stage.there(instance_id)
 
 

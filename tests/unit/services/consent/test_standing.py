@@ -1,6 +1,7 @@
 """Consent given beforehand: read aloud, used once, only while every condition holds, and never by silence."""
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 from remote_gpu_trainer.cli.preapprove import parse_bytes, parse_level, parse_minutes
 from remote_gpu_trainer.domain.approvals import ApprovalState, Channel
 from remote_gpu_trainer.domain.artifacts import VerificationLevel
+from remote_gpu_trainer.domain.ids import ApprovalId
 from remote_gpu_trainer.domain.plans import Loss, MachineState, StandingPlan, TeardownPlan
 from remote_gpu_trainer.errors import InvalidRequest
 from remote_gpu_trainer.services.standing import unmet
@@ -35,9 +37,9 @@ async def test_a_night_consent_destroys_once_it_is_idle_and_never_before(stage: 
     assert done["destroyed"] and not stage.there(instance_id)
     spent = [e for e in stage.services.journal.events(kind="approval.spent") if e.data.get("action") == "preapprove"]
     assert len(spent) == 1
-    given = stage.services.approvals.get(spent[0].data["approval"])  # type: ignore[arg-type]  # an id, as text
+    given = stage.services.approvals.get(ApprovalId(str(spent[0].data["approval"])))
     assert given is not None and given.state is ApprovalState.SPENT
-    approved = stage.services.approvals.get(spent[0].data["on"])  # type: ignore[arg-type]  # the same
+    approved = stage.services.approvals.get(ApprovalId(str(spent[0].data["on"])))
     assert approved is not None and approved.channel is Channel.STANDING
 
 
@@ -49,7 +51,7 @@ async def test_a_no_or_another_name_agrees_to_nothing(stage: Stage) -> None:
     assert stage.there(instance_id)
 
 
-CHANGES: list[tuple[str, dict[str, object], str]] = [
+CHANGES: list[tuple[str, dict[str, Any], str]] = [
     ("another label", {"label": "rgt/other-k3vq7m"}, "another instance"),
     ("unreadable", {"machine_state": MachineState.UNREADABLE}, "cannot be read"),
     ("nothing proven", {"evidence": ()}, "nothing is proven"),
@@ -61,11 +63,11 @@ CHANGES: list[tuple[str, dict[str, object], str]] = [
 
 
 @pytest.mark.parametrize(("why", "changes", "seen"), CHANGES, ids=[one[0] for one in CHANGES])
-def test_each_condition_alone_keeps_the_machine(why: str, changes: dict[str, object], seen: str) -> None:
+def test_each_condition_alone_keeps_the_machine(why: str, changes: dict[str, Any], seen: str) -> None:
     much_later = START.replace(day=2)
     fine = a_teardown()
     assert unmet(a_standing(level=VerificationLevel.DIGEST), fine, much_later) == ()
-    told = unmet(a_standing(level=VerificationLevel.DIGEST), a_teardown(**changes), much_later)  # type: ignore[arg-type]  # of many kinds
+    told = unmet(a_standing(level=VerificationLevel.DIGEST), a_teardown(**changes), much_later)
     assert any(seen in one for one in told), why
 
 
