@@ -66,6 +66,8 @@ class Texts:
 
     def __init__(self) -> None:
         self._blocks: list[bytearray] = []
+        self._places = array("Q")
+        """By number: block, offset and length."""
         self._known: dict[bytes, int] = {}
 
     def add(self, text: bytes) -> int:
@@ -74,30 +76,38 @@ class Texts:
             return known
         if not self._blocks or len(self._blocks[-1]) >= BLOCK:
             self._blocks.append(bytearray())
-        block = self._blocks[-1]
-        number = len(self._blocks) - 1 << 32 | len(block)
-        block += len(text).to_bytes(4, "little") + text
+        block, number = self._blocks[-1], len(self._places)
+        self._places.extend((len(self._blocks) - 1 << 32 | len(block), len(text)))
+        block += text
         if len(self._known) < MOST_KNOWN:
             self._known[text] = number
         return number
 
     def get(self, number: int) -> bytes:
         """The one of that number."""
-        block, at = self._blocks[number >> 32], number & 0xFFFFFFFF
-        return bytes(block[at + 4 : at + 4 + int.from_bytes(block[at : at + 4], "little")])
+        place, length = self._places[number], self._places[number + 1]
+        at = place & 0xFFFFFFFF
+        return bytes(self._blocks[place >> 32][at : at + length])
 
 
 class Proofs(Sequence[FileProof]):
-    """A sequence of proofs that makes each when it is asked for."""
+    """A sequence of proofs that makes each when it is asked for.
 
-    __slots__ = ("_files", "_marks", "_order", "_rest", "_texts")
+    Args:
+        promised: Files that are to be proven, of which size, time and hash will mostly be as they are there. Then each
+            is ``put`` at its place; otherwise they are appended.
+    """
 
-    def __init__(self) -> None:
-        self._files = Entries()
-        self._marks = bytearray()
-        """The level, and whether a finding is an error."""
-        self._rest = array("Q")
+    __slots__ = ("_files", "_marks", "_order", "_other", "_rest", "_texts")
+
+    def __init__(self, promised: Entries | None = None) -> None:
+        self._files = Entries() if promised is None else promised
+        self._marks = bytearray(len(self._files))
+        """The level, and whether a finding is an error; 0 where nothing was put."""
+        self._rest = array("I", bytes(4 * len(self._files)))
         """Number of the text that holds format, findings and facts."""
+        self._other: dict[int, tuple[int, int, str]] = {}
+        """Size, time and hash of files that are not as they were promised."""
         self._texts = Texts()
         self._order: array[int] | None = None
 
@@ -110,6 +120,17 @@ class Proofs(Sequence[FileProof]):
         for proof in proofs:
             made.append(proof)
         return made
+
+    def put(self, index: int, proof: FileProof) -> None:
+        """Say what a promised file turned out to be."""
+        file = self._files[index]
+        if (file.size, file.mtime_ns, file.sha256) != (proof.size, proof.mtime_ns, proof.sha256):
+            self._other[index] = proof.size, proof.mtime_ns, proof.sha256
+        self._set(index, proof)
+
+    def was_put(self, index: int) -> bool:
+        """Whether anything was said of a promised file."""
+        return bool(self._marks[index])
 
     def append(self, proof: FileProof) -> None:
         """Add one.
@@ -137,7 +158,7 @@ class Proofs(Sequence[FileProof]):
         """Those that were added at these places, in this order. They share what is known."""
         made = Proofs()
         made._files, made._marks, made._rest, made._texts = self._files, self._marks, self._rest, self._texts
-        made._order = rows
+        made._other, made._order = self._other, rows
         return made
 
     def path(self, index: int) -> str:
@@ -146,7 +167,9 @@ class Proofs(Sequence[FileProof]):
 
     def mtime_ns(self, index: int) -> int:
         """The time of one."""
-        return self._files.mtime_ns(self._row(index))
+        row = self._row(index)
+        other = self._other.get(row)
+        return self._files.mtime_ns(row) if other is None else other[1]
 
     def level(self, index: int) -> VerificationLevel:
         """The level of one."""
@@ -206,13 +229,14 @@ class Proofs(Sequence[FileProof]):
         row = self._row(index)
         kind, findings, facts = cast(list[Any], json.loads(self._texts.get(self._rest[row])))
         file = self._files[row]
+        size, mtime_ns, sha256 = self._other.get(row) or (file.size, file.mtime_ns, file.sha256 or "")
         return FileProof(
             path=file.path,
-            size=file.size,
-            sha256=file.sha256 or "",
+            size=size,
+            sha256=sha256,
             level=VerificationLevel(self._marks[row] & _LEVEL),
             format=kind,
-            mtime_ns=file.mtime_ns,
+            mtime_ns=mtime_ns,
             findings=tuple(
                 ArtifactFinding(code=code, severity=Severity(severity), message=message)
                 for code, severity, message in findings

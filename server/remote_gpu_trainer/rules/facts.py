@@ -109,6 +109,10 @@ class PushFacts(Facts):
     destination: str
     """Absolute POSIX folder on the box."""
     files: tuple[PushFile, ...]
+    """Those of which more is known than that they are there."""
+    more_files: int = Field(default=0, ge=0)
+    more_bytes: int = Field(default=0, ge=0)
+    """Of all other files."""
     secrets: tuple[SecretSighting, ...]
     route: Route | None
     free_bytes: int | None = None
@@ -118,7 +122,12 @@ class PushFacts(Facts):
     @property
     def size(self) -> int:
         """Bytes in all."""
-        return sum(file.size for file in self.files)
+        return sum(file.size for file in self.files) + self.more_bytes
+
+    @property
+    def count(self) -> int:
+        """Files in all."""
+        return len(self.files) + self.more_files
 
 
 class BoxReport(Value):

@@ -92,11 +92,9 @@ U6 = Rule(
 
 
 def _too_many_files(facts: PushFacts) -> Trip | None:
-    if facts.free_inodes is None or len(facts.files) <= facts.free_inodes:
+    if facts.free_inodes is None or facts.count <= facts.free_inodes:
         return None
-    return Trip(
-        f"{len(facts.files):,} files are to be pushed and {facts.free_inodes:,} inodes are free", Severity.BLOCK
-    )
+    return Trip(f"{facts.count:,} files are to be pushed and {facts.free_inodes:,} inodes are free", Severity.BLOCK)
 
 
 def _few_inodes(facts: StartFacts) -> Trip | None:

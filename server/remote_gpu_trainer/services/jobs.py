@@ -100,8 +100,7 @@ class JobService:
             raise InvalidRequest(f"{source} does not exist here", effect=NOT_PUSHED)
         instance = await self._hosts.instance(record)
         seen = await anyio.to_thread.run_sync(survey, source)
-        size = sum(length for _, length in seen.files)
-        route, _ = choose(instance, bytes=size, acknowledged=acknowledge)
+        route, _ = choose(instance, bytes=seen.bytes, acknowledged=acknowledge)
         room = (None, None)
         if is_large(seen):
             async with self._box(record) as host:

@@ -9,13 +9,12 @@ from remote_gpu_trainer.transfer.push import Survey
 
 MANY_BYTES = 64 << 20
 MANY_FILES = 1000
-_SCRIPTS = (".sh", ".bash", ".py")
 _LOOK = 4096
 
 
 def is_large(seen: Survey) -> bool:
     """Whether the room on the box is worth a look first; of a small push the box itself says when it is full."""
-    return len(seen.files) >= MANY_FILES or sum(size for _, size in seen.files) >= MANY_BYTES
+    return seen.files >= MANY_FILES or seen.bytes >= MANY_BYTES
 
 
 def push_facts(
@@ -32,8 +31,10 @@ def push_facts(
         instance=instance,
         destination=destination,
         files=tuple(
-            PushFile(path=path, size=size, crlf_script=_windows_ends(source, path)) for path, size in seen.files
+            PushFile(path=path, size=size, crlf_script=_windows_ends(source, path)) for path, size in seen.scripts
         ),
+        more_files=seen.files - len(seen.scripts),
+        more_bytes=seen.bytes - sum(size for _, size in seen.scripts),
         secrets=tuple(SecretSighting(place=place, kind=kind) for place, kind in seen.secrets),
         route=route,
         free_bytes=free_bytes,
@@ -42,8 +43,6 @@ def push_facts(
 
 
 def _windows_ends(source: Path, path: str) -> bool:
-    if not path.endswith(_SCRIPTS):
-        return False
     place = source / path if source.is_dir() else source
     try:
         with place.open("rb") as file:

@@ -1,21 +1,23 @@
 """Bringing code and data to a machine: hash, ask, send what is missing, and let the machine prove every file."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import aclosing
 from pathlib import Path
 
 import anyio.to_thread
+from anyio.from_thread import check_cancelled
 
 from remote_gpu_trainer.domain.artifacts import SkippedEntry
 from remote_gpu_trainer.domain.units import show_bytes
 from remote_gpu_trainer.domain.values import Value
 from remote_gpu_trainer.errors import DigestMismatch, InvalidRequest, LimitExceeded
 from remote_gpu_trainer.ports import Clock, RemoteHost
+from remote_gpu_trainer.transfer.cargo import Cargo
 from remote_gpu_trainer.transfer.fetch import Line
 from remote_gpu_trainer.transfer.limits import CopyLimits, ProgressSink
 from remote_gpu_trainer.transfer.paths import shown
-from remote_gpu_trainer.transfer.send import Parcel, Sender, weigh
-from remote_gpu_trainer.transfer.survey import LocalFile, Survey, gather, survey
+from remote_gpu_trainer.transfer.send import Sender
+from remote_gpu_trainer.transfer.survey import LocalFile, LocalFiles, Survey, gather, survey
 
 __all__ = ["PushReceipt", "Survey", "push", "survey"]
 
@@ -74,32 +76,31 @@ async def push(
         )
     files, skipped = await anyio.to_thread.run_sync(gather, source)
     _demand_within(files, limits)
-    parcels, unread = await anyio.to_thread.run_sync(_weigh, files)
+    cargo = Cargo(files)
+    unread = await anyio.to_thread.run_sync(_weigh, cargo, range(len(files)))
     line = Line(open_host, clock)
-    sender = Sender(line, destination, clock, progress)
+    sender = Sender(line, destination, cargo, clock, progress)
     async with aclosing(line):
         for left in reversed(range(ROUNDS)):
-            await sender.run(parcels)
-            stale = [parcel for parcel in parcels if parcel.stale]
+            await sender.run()
+            stale = cargo.stale()
             if not stale:
                 break
             if not left:
-                raise _changed(stale[0])
-            again, gone = await anyio.to_thread.run_sync(_weigh, [parcel.file for parcel in stale])
-            parcels = [*(parcel for parcel in parcels if not parcel.stale), *again]
-            unread += gone
+                raise _changed(files[stale[0]])
+            unread += await anyio.to_thread.run_sync(_weigh, cargo, stale)
     return PushReceipt(
-        files=len(parcels),
-        bytes=sum(parcel.size for parcel in parcels),
+        files=cargo.count(),
+        bytes=cargo.total(),
         bytes_sent=sender.sent,
         skipped=tuple(sorted([*skipped, *unread], key=lambda entry: entry.path)),
         destination=destination,
     )
 
 
-def _demand_within(files: Sequence[LocalFile], limits: CopyLimits) -> None:
-    total = sum(file.size for file in files)
-    depth = max((file.path.count("/") for file in files), default=0)
+def _demand_within(files: LocalFiles, limits: CopyLimits) -> None:
+    total = files.total()
+    depth = max((files.path(at).count("/") for at in range(len(files))), default=0)
     if len(files) > limits.max_files or total > limits.max_bytes or depth > limits.max_depth:
         raise LimitExceeded(
             f"{len(files):,} files with {show_bytes(total)}, {depth} folders deep, were to be sent; the policy allows "
@@ -109,21 +110,22 @@ def _demand_within(files: Sequence[LocalFile], limits: CopyLimits) -> None:
         )
 
 
-def _weigh(files: Sequence[LocalFile]) -> tuple[list[Parcel], list[SkippedEntry]]:
-    parcels: list[Parcel] = []
+def _weigh(cargo: Cargo, numbers: Iterable[int]) -> list[SkippedEntry]:
+    """Hash files; those that cannot be read."""
     unread: list[SkippedEntry] = []
-    for file in files:
+    for number in numbers:
+        check_cancelled()
         try:
-            parcels.append(weigh(file))
+            cargo.weigh(number)
         except OSError as bad:
-            reason = f"could not be read: {bad.strerror or bad}"
+            file, reason = cargo.files[number], f"could not be read: {bad.strerror or bad}"
             unread.append(SkippedEntry(path=shown(file.path), size=file.size, reason=reason))
-    return parcels, unread
+    return unread
 
 
-def _changed(parcel: Parcel) -> DigestMismatch:
+def _changed(file: LocalFile) -> DigestMismatch:
     return DigestMismatch(
-        f"{shown(parcel.file.path)} arrived {ROUNDS} times as other bytes than were hashed here",
+        f"{shown(file.path)} arrived {ROUNDS} times as other bytes than were hashed here",
         next_step="let nothing write to it, then repeat the push: it goes on",
         effect="On the machine that file is as it was before; the others are there.",
     )

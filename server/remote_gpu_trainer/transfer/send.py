@@ -1,26 +1,23 @@
 """Carrying files to a machine: ask what is there, send the rest in bundles, and ask again after a cut."""
 
-import hashlib
 import json
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Sequence
 from importlib import resources
+from itertools import islice
 from typing import Any, cast
 
 import anyio.to_thread
 
 from remote_gpu_trainer.errors import ConnectionCut, RemoteCommandFailed
 from remote_gpu_trainer.ports import Clock, RemoteHost
+from remote_gpu_trainer.transfer.cargo import Cargo, Parcel, Piece
 from remote_gpu_trainer.transfer.crew import crew
 from remote_gpu_trainer.transfer.farpython import python
 from remote_gpu_trainer.transfer.fetch import BROKEN, FAR_S, REPORT_S, Line, drop
 from remote_gpu_trainer.transfer.limits import Progress, ProgressSink
 from remote_gpu_trainer.transfer.paths import shown
-from remote_gpu_trainer.transfer.survey import LocalFile
 
-PIECE = 8 << 20
-"""Bytes of a big file that are sent as one."""
 BUNDLE_BYTES = 16 << 20
 BUNDLE_FILES = 2000
 LOOK_FILES = 20_000
@@ -31,81 +28,36 @@ MOST_LINE = 1 << 20
 OTHER_BYTES = "other bytes arrived than were hashed"
 
 
-@dataclass
-class Parcel:
-    """One local file with its hash, and what the machine has of it."""
-
-    file: LocalFile
-    size: int
-    sha256: str
-    have: list[tuple[int, int]] = field(default_factory=list[tuple[int, int]])
-    done: bool = False
-    stale: bool = False
-    """Its bytes are no longer those that were hashed."""
-
-    def take(self, ranges: list[tuple[int, int]]) -> None:
-        """Believe the machine's ranges; the whole is proven by its hash in the end."""
-        self.have = ranges
-        self.done = self.done or ranges == [(0, self.size)]
-
-    def pieces(self) -> "list[Piece]":
-        """What is missing, cut; an empty file is one piece of no bytes."""
-        if not self.size:
-            return [Piece(self, 0, 0)]
-        out, at = list[Piece](), 0
-        for start, end in [*self.have, (self.size, self.size)]:
-            out += [Piece(self, low, min(PIECE, start - low)) for low in range(at, start, PIECE)]
-            at = max(at, end)
-        return out
-
-
-@dataclass(frozen=True)
-class Piece:
-    """One range of one file."""
-
-    parcel: Parcel
-    offset: int
-    length: int
-
-
-def weigh(file: LocalFile) -> Parcel:
-    """Hash a file. Blocking.
-
-    Raises:
-        OSError: it cannot be read.
-    """
-    with os.fdopen(file.open(), "rb") as content:
-        digest = hashlib.file_digest(content, "sha256").hexdigest()
-        return Parcel(file, content.tell(), digest)
-
-
 class Sender:
-    """Sends parcels below one folder of the machine; its counters go over all rounds of one push."""
+    """Sends a cargo below one folder of the machine; its counters go over all rounds of one push."""
 
-    def __init__(self, line: Line, destination: str, clock: Clock, progress: ProgressSink | None) -> None:
+    def __init__(self, line: Line, destination: str, cargo: Cargo, clock: Clock, progress: ProgressSink | None) -> None:
         self._line, self._destination, self._clock, self._progress = line, destination, clock, progress
         self._program = resources.files("remote_gpu_trainer.transfer").joinpath("far_receiver.py").read_text("utf-8")
         self._began, self._reported = clock.monotonic(), -REPORT_S
+        self._cargo, self._total, self._count = cargo, 0, 0
         self.sent = 0
         """Bytes of files that left."""
 
-    async def run(self, parcels: Sequence[Parcel]) -> None:
-        """Bring every parcel there, or mark it as stale.
+    async def run(self) -> None:
+        """Bring every file there, or mark it as stale.
 
         Raises:
             ConnectionCut: too many cuts in a row without progress.
             RemoteCommandFailed: the machine cannot write, or answers something else than was asked.
         """
-        while open_ := [parcel for parcel in parcels if not (parcel.done or parcel.stale)]:
+        cargo = self._cargo
+        self._total, self._count = cargo.total(), cargo.count()
+        while cargo.is_open():
             host: RemoteHost | None = None
-            before = self._there(parcels)
+            before = cargo.there
             try:
                 host = await self._line.take()
-                await self._look(host, open_)
-                await self._send(host, parcels)
+                await self._look(host)
+                await self._send(host)
             except BROKEN as cut:
                 await drop(host)
-                if self._there(parcels) > before:
+                if cargo.there > before:
                     self._line.fruitless = 0
                 await self._line.pause(cut)
             except BaseException:  # a cancellation too: what is half sent on this connection is never used again
@@ -113,11 +65,11 @@ class Sender:
                 raise
             else:
                 self._line.give_back(host)
-        self._report(parcels, last=True)
+        self._report(last=True)
 
-    async def _look(self, host: RemoteHost, parcels: Sequence[Parcel]) -> None:
-        for at in range(0, len(parcels), LOOK_FILES):
-            some = parcels[at : at + LOOK_FILES]
+    async def _look(self, host: RemoteHost) -> None:
+        waiting = self._cargo.open_ones()
+        while some := list(islice(waiting, LOOK_FILES)):
             rows = [json.dumps([p.file.path, p.size, p.sha256, p.file.executable]) for p in some]
             answers = _Answers(some)
             async with host.stream(self._command, stdin=self._head("look") + "\n".join(rows).encode()) as output:
@@ -125,21 +77,21 @@ class Sender:
                     answers.feed(data)
             answers.end()
 
-    async def _send(self, host: RemoteHost, parcels: Sequence[Parcel]) -> None:
+    async def _send(self, host: RemoteHost) -> None:
         """Several channels of one connection work the bundles off; a cut ends them all."""
-        waiting = _bundles([piece for p in parcels if not (p.done or p.stale) for piece in p.pieces()])
+        waiting = _bundles(piece for parcel in self._cargo.open_ones() for piece in parcel.pieces())
         cuts: list[Exception] = []
 
         async def work() -> None:
-            while waiting and not cuts:
+            while not cuts and (bundle := next(waiting, None)):
                 try:
-                    await self._bundle(host, waiting.pop(0))
+                    await self._bundle(host, bundle)
                 except BROKEN as cut:
                     cuts.append(cut)
-                self._report(parcels)
+                self._report()
 
         far = getattr(host, "round_trip_s", 0.0) >= FAR_S
-        await crew(work, min(CHANNELS if far else 1, len(waiting)))
+        await crew(work, CHANNELS if far else 1)
         if cuts:
             raise cuts[0]
 
@@ -161,26 +113,22 @@ class Sender:
     def _head(self, do: str) -> bytes:
         return json.dumps({"to": self._destination, "do": do}).encode("ascii") + b"\n"
 
-    def _there(self, parcels: Sequence[Parcel]) -> int:
-        return sum(p.size + 1 if p.done else sum(end - start for start, end in p.have) for p in parcels)
-
-    def _report(self, parcels: Sequence[Parcel], *, last: bool = False) -> None:
+    def _report(self, *, last: bool = False) -> None:
         now = self._clock.monotonic()
         if self._progress is None or (now - self._reported < REPORT_S and not last):
             return
         self._reported = now
-        total = sum(parcel.size for parcel in parcels)
-        finished = sum(parcel.done for parcel in parcels)
-        done = min(total, self._there(parcels) - finished)
+        finished = self._cargo.done()
+        done = min(self._total, self._cargo.there - finished)
         rate = self.sent / max(now - self._began, 1e-3)
         self._progress(
             Progress(
                 bytes_done=done,
-                bytes_total=total,
+                bytes_total=self._total,
                 files_done=finished,
-                files_total=len(parcels),
+                files_total=self._count,
                 rate=rate,
-                eta_s=(total - done) / rate if rate else None,
+                eta_s=(self._total - done) / rate if rate else None,
             )
         )
 
@@ -226,7 +174,7 @@ class _Answers:
 
 def _refused(parcel: Parcel, reason: str) -> None:
     if reason == OTHER_BYTES:
-        parcel.stale = True
+        parcel.spoil()
         return
     raise RemoteCommandFailed(
         f"the machine cannot write {shown(parcel.file.path)}: {shown(reason)}",
@@ -235,16 +183,17 @@ def _refused(parcel: Parcel, reason: str) -> None:
     )
 
 
-def _bundles(pieces: Sequence[Piece]) -> list[list[Piece]]:
-    bundles: list[list[Piece]] = []
+def _bundles(pieces: Iterable[Piece]) -> Iterator[list[Piece]]:
+    bundle: list[Piece] = []
     size = 0
     for piece in pieces:
-        if not bundles or size + piece.length > BUNDLE_BYTES or len(bundles[-1]) >= BUNDLE_FILES:
-            bundles.append([])
-            size = 0
-        bundles[-1].append(piece)
+        if bundle and (size + piece.length > BUNDLE_BYTES or len(bundle) >= BUNDLE_FILES):
+            yield bundle
+            bundle, size = [], 0
+        bundle.append(piece)
         size += piece.length
-    return bundles
+    if bundle:
+        yield bundle
 
 
 def _read(pieces: Sequence[Piece]) -> tuple[bytes, list[Piece]]:
@@ -264,7 +213,7 @@ def _read(pieces: Sequence[Piece]) -> tuple[bytes, list[Piece]]:
         except OSError:
             data = None
         if data is None:
-            parcel.stale = True
+            parcel.spoil()
             continue
         row = [parcel.file.path, parcel.size, parcel.sha256, parcel.file.executable, piece.offset, piece.length]
         parts += [json.dumps(row).encode("ascii"), b"\n", data]

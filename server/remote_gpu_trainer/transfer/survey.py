@@ -3,11 +3,13 @@
 import codecs
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import overload
 
 from remote_gpu_trainer.domain.artifacts import SkippedEntry
+from remote_gpu_trainer.domain.entries import Entries, EntryKind
 from remote_gpu_trainer.domain.values import Value
 from remote_gpu_trainer.errors import InvalidRequest
 from remote_gpu_trainer.rules.secrets import find_secrets, secret_file
@@ -17,6 +19,7 @@ LEFT_OUT = frozenset({".git", "__pycache__", ".venv", PARTIAL_FOLDER})
 """Folders that are never sent: history, caches and environments of this computer."""
 MOST_TEXT = 8 << 20
 """Bytes of one text that are searched for credentials; of a longer one, half at each end."""
+SCRIPTS = (".sh", ".bash", ".py")
 _LOOK = 8 << 10
 _MARKS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
 
@@ -24,7 +27,10 @@ _MARKS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (code
 class Survey(Value):
     """What would be sent. Paths are relative to the source, with slashes; sizes in bytes."""
 
-    files: tuple[tuple[str, int], ...]
+    files: int
+    bytes: int
+    scripts: tuple[tuple[str, int], ...]
+    """Path and size of each shell or Python script."""
     secrets: tuple[tuple[str, str], ...]
     """Place and kind of what looks like a credential; never its value."""
     skipped: tuple[SkippedEntry, ...]
@@ -54,7 +60,49 @@ class LocalFile:
         return fd
 
 
-def gather(source: Path) -> tuple[list[LocalFile], list[SkippedEntry]]:
+class LocalFiles(Sequence[LocalFile]):
+    """Files below one folder, or one file; each is made when it is asked for. They take some 60 bytes each."""
+
+    def __init__(self, top: Path) -> None:
+        self._top = top
+        self._files = Entries()
+        self._executable = bytearray()
+        self._elsewhere: dict[int, Path] = {}
+        """Places that are not what the path says: links, and a file that is sent by itself."""
+
+    def append(self, file: LocalFile) -> None:
+        """Add one."""
+        if str(file.place) != f"{self._top}/{file.path}":
+            self._elsewhere[len(self)] = file.place
+        self._files.append(file.path, EntryKind.FILE, file.size, 0)
+        self._executable.append(file.executable)
+
+    def __len__(self) -> int:
+        return len(self._executable)
+
+    @overload
+    def __getitem__(self, index: int) -> LocalFile: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[LocalFile]: ...
+    def __getitem__(self, index: int | slice) -> LocalFile | list[LocalFile]:
+        if isinstance(index, slice):
+            return [self[at] for at in range(len(self))[index]]
+        if index >= len(self):
+            raise IndexError(index)
+        path = self._files.path(index)
+        place = self._elsewhere.get(index) or self._top / path
+        return LocalFile(path, place, self._files.size(index), bool(self._executable[index]))
+
+    def path(self, index: int) -> str:
+        """The path of one."""
+        return self._files.path(index)
+
+    def total(self) -> int:
+        """Bytes of all."""
+        return self._files.total()
+
+
+def gather(source: Path) -> tuple[LocalFiles, list[SkippedEntry]]:
     """The regular files of a source, ordered by path, and everything that is left out, with the reason.
 
     A link to a file inside the source is sent as that file; every other link is left out.
@@ -64,22 +112,25 @@ def gather(source: Path) -> tuple[list[LocalFile], list[SkippedEntry]]:
     """
     top = source.resolve()
     if top.is_file():
-        found = _one(top, top.name, top.stat())
-        return ([found], []) if isinstance(found, LocalFile) else ([], [found])
+        files, found = LocalFiles(top), _one(top, top.name, top.stat())
+        if not isinstance(found, LocalFile):
+            return files, [found]
+        files.append(found)
+        return files, []
     if not top.is_dir():
         raise InvalidRequest(
             f"{source} is neither a file nor a folder here",
             next_step="name an existing file or folder",
             effect="Nothing was sent to the machine.",
         )
-    files: list[LocalFile] = []
+    files = LocalFiles(top)
     skipped: list[SkippedEntry] = []
     for found in _walk(top, top, ""):
         if isinstance(found, LocalFile):
             files.append(found)
         else:
             skipped.append(found)
-    return sorted(files, key=lambda file: file.path), sorted(skipped, key=lambda entry: entry.path)
+    return files, sorted(skipped, key=lambda entry: entry.path)
 
 
 def survey(source: Path) -> Survey:
@@ -92,27 +143,27 @@ def survey(source: Path) -> Survey:
         InvalidRequest: the source is neither a file nor a folder.
     """
     files, skipped = gather(source)
-    secrets: list[tuple[str, str]] = []
+    secrets: dict[tuple[str, str], None] = {}
+    scripts: list[tuple[str, int]] = []
+    count = size = 0
     for file in files:
         if named := secret_file(file.path):
-            secrets.append((named.place, named.kind))
+            secrets[named.place, named.kind] = None
         try:
             text = _text(file)
         except OSError as bad:
             skipped.append(_skip(file.path, file.size, f"could not be read: {bad.strerror or bad}"))
             continue
-        secrets += [(one.place, one.kind) for one in find_secrets(text, file.path)]
-    unread = {entry.path for entry in skipped}
-    return Survey(
-        files=tuple((file.path, file.size) for file in files if shown(file.path) not in unread),
-        secrets=tuple(dict.fromkeys(secrets)),
-        skipped=tuple(skipped),
-    )
+        secrets |= dict.fromkeys((one.place, one.kind) for one in find_secrets(text, file.path))
+        count, size = count + 1, size + file.size
+        if file.path.endswith(SCRIPTS):
+            scripts.append((file.path, file.size))
+    return Survey(files=count, bytes=size, scripts=tuple(scripts), secrets=tuple(secrets), skipped=tuple(skipped))
 
 
 def _walk(top: Path, folder: Path, prefix: str) -> Iterator[LocalFile | SkippedEntry]:
     try:
-        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+        entries = sorted(os.scandir(folder), key=_as_path)
     except OSError as bad:
         yield _skip(prefix.rstrip("/") or ".", 0, f"the folder could not be read: {bad.strerror}")
         return
@@ -129,6 +180,11 @@ def _walk(top: Path, folder: Path, prefix: str) -> Iterator[LocalFile | SkippedE
                 yield _one(Path(entry.path), path, entry.stat(follow_symlinks=False))
         except OSError as bad:
             yield _skip(path, 0, f"could not be read: {bad.strerror}")
+
+
+def _as_path(entry: "os.DirEntry[str]") -> str:
+    """A name as it stands in the paths of what lies there, so that these come in their order."""
+    return f"{entry.name}/" if entry.is_dir(follow_symlinks=False) else entry.name
 
 
 def _link(top: Path, link: Path, path: str) -> LocalFile | SkippedEntry:

@@ -51,9 +51,20 @@ class _Read(Mapping[str, Known]):
 
     def __init__(self, files: Entries, marks: _Marks) -> None:
         self._files, self._marks = files, marks
+        self._near = 0
+        """Where one was found last: they are asked for nearly in their order, and a search takes twenty looks."""
+
+    def _find(self, path: str) -> int | None:
+        for at in range(max(0, self._near - 1), min(self._near + 3, len(self._files))):
+            if self._files.path(at) == path:
+                break
+        else:
+            at = self._files.find(path)
+        self._near = self._near if at is None else at
+        return at
 
     def __getitem__(self, path: str) -> Known:
-        at, marks = self._files.find(path), self._marks
+        at, marks = self._find(path), self._marks
         if at is None or not marks.marked[at]:
             raise KeyError(path)
         entry = self._files[at]

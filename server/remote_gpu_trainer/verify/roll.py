@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 
 from remote_gpu_trainer.domain.artifacts import FileProof
+from remote_gpu_trainer.domain.entries import Entries
 from remote_gpu_trainer.domain.proofs import Proofs, Texts
 
 
@@ -26,37 +27,55 @@ class Seen:
 
 
 class Roll:
-    """Files in the order in which they were named, whichever was finished first. Those that are not here are none."""
+    """Files in the order in which they were named, whichever was finished first. Those that are not here are none.
 
-    def __init__(self, count: int) -> None:
-        self._rows = array("I", bytes(4 * count))
-        """By a file's number: its place among the finished ones, from 1 on."""
-        self._added = Proofs()
-        self._extras = array("Q")
-        """Number of the text that holds what only expectations look at, from 1 on; 0 where no loader was asked."""
+    Args:
+        count: How many were named.
+        promised: They, with what was promised of each, where something was.
+    """
+
+    def __init__(self, count: int, promised: Entries | None = None) -> None:
+        self._promised = promised is not None
+        self._added = Proofs(promised)
+        self._rows = array("I", bytes(0 if self._promised else 4 * count))
+        """By a file's number: its place among the finished ones, from 1 on. Promised ones are in their places."""
+        self._extras = array("I", bytes(4 * count))
+        """By place: number of the text that holds what only expectations look at, from 1 on; 0 where no loader was
+        asked."""
         self._texts = Texts()
-        self._order = array("I")
+        self._count, self._come = count, 0
+        self._order: array[int] | None = None
         self.proofs = self._added
 
     def put(self, number: int, seen: Seen) -> None:
         """Take in one that was finished."""
+        if self._promised:
+            self._added.put(number, seen.proof)
+            self._extras[number] = self._packed(seen)
+            return
         self._added.append(seen.proof)
-        self._extras.append(self._packed(seen))
-        self._rows[number] = len(self._extras)
+        self._extras[self._come] = self._packed(seen)
+        self._come += 1
+        self._rows[number] = self._come
 
     def arrange(self) -> list[int]:
         """Put all that were taken in into their order; the numbers of those that are not here."""
-        self._order = array("I", (row - 1 for row in self._rows if row))
-        self.proofs = self._added.in_order(self._order)
-        missing = [number for number, row in enumerate(self._rows) if not row]
-        self._rows = array("I")
+        if self._promised:
+            missing = [number for number in range(self._count) if not self._added.was_put(number)]
+            if missing:
+                self._order = array("I", filter(self._added.was_put, range(self._count)))
+        else:
+            missing = [number for number, row in enumerate(self._rows) if not row]
+            self._order = array("I", (row - 1 for row in self._rows if row))
+        if self._order is not None:
+            self.proofs = self._added.in_order(self._order)
         return missing
 
     def __len__(self) -> int:
-        return len(self._order)
+        return len(self.proofs)
 
     def __getitem__(self, at: int) -> Seen:
-        number = self._extras[self._order[at]]
+        number = self._extras[self._row(at)]
         if not number:
             return Seen(self.proofs[at])
         kind, names, numbers, shards, part = cast(list[Any], json.loads(self._texts.get(number - 1)))
@@ -68,12 +87,15 @@ class Roll:
 
     def asked(self) -> Iterator[tuple[int, Seen]]:
         """Places and files of which a loader was asked; of the others nothing but the bytes is known."""
-        return ((at, self[at]) for at in range(len(self)) if self._extras[self._order[at]])
+        return ((at, self[at]) for at in range(len(self)) if self._extras[self._row(at)])
 
     def replace(self, at: int, seen: Seen) -> None:
         """Say something else of one."""
         self.proofs.replace(at, seen.proof)
-        self._extras[self._order[at]] = self._packed(seen)
+        self._extras[self._row(at)] = self._packed(seen)
+
+    def _row(self, at: int) -> int:
+        return at if self._order is None else self._order[at]
 
     def _packed(self, seen: Seen) -> int:
         if seen.kind is None:

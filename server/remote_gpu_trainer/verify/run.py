@@ -96,9 +96,9 @@ def _judged(
 ) -> tuple[Judgement, datetime, list[int]]:
     """Everything that is thought about the files once all were looked at. Blocking: there may be a million."""
     absent = roll.arrange()
-    settle(roll, accept_unloaded)
     if not single:
         join(roll)
+    settle(roll, accept_unloaded)
     now = clock.now()
     return judge(expect, roll, now) if expect is not None else Judgement(), now, absent
 
@@ -116,14 +116,16 @@ class _Tasks:
     """What is to be proven, by number; each is made when it is asked for."""
 
     def __init__(self, files: Entries, known: Mapping[str, Known], *, promised: bool) -> None:
-        self._files, self._known, self._promised = files, known, promised
+        self._files, self._known = files, known
+        self.promised = files if promised else None
+        """Where a manifest says what each has to be."""
 
     def __len__(self) -> int:
         return len(self._files)
 
     def __getitem__(self, number: int) -> Task:
         path = self._files.path(number)
-        return Task(path, self._files[number] if self._promised else None, self._known.get(path))
+        return Task(path, self._files[number] if self.promised is not None else None, self._known.get(path))
 
     def path(self, number: int) -> str:
         """Where it should be."""
@@ -150,7 +152,7 @@ class _Rounds:
     def __init__(
         self, root: Path, tasks: _Tasks, limits: VerifyLimits, progress: Callable[[Progress], None] | None
     ) -> None:
-        self.roll = Roll(len(tasks))
+        self.roll = Roll(len(tasks), tasks.promised)
         self._root, self._tasks = root, tasks
         self._waiting = iter(range(len(tasks)))
         self._lock = threading.Lock()
