@@ -4,7 +4,6 @@ import os
 import struct
 import threading
 import zlib
-from datetime import UTC, datetime
 from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 
@@ -15,23 +14,21 @@ from safetensors.numpy import save_file  # pyright: ignore[reportUnknownVariable
 
 from remote_gpu_trainer.clock import SystemClock
 from remote_gpu_trainer.domain.artifacts import (
-    CopyReceipt,
     EntryKind,
     Expectations,
     FileProof,
     Manifest,
     ManifestEntry,
-    Route,
     VerificationLevel,
     VerificationReport,
 )
-from remote_gpu_trainer.domain.ids import CopyId, InstanceId, LeaseId
 from remote_gpu_trainer.errors import InvalidRequest, UnsafePath
 from remote_gpu_trainer.transfer.paths import PARTIAL_FOLDER
 from remote_gpu_trainer.verify.fresh import FreshCopies, Known
 from remote_gpu_trainer.verify.limits import VerifyLimits
 from remote_gpu_trainer.verify.places import UNFINISHED
 from remote_gpu_trainer.verify.run import verify
+from tests.unit.database.builders import receipt_of
 
 
 def run(
@@ -341,36 +338,6 @@ def test_a_digest_just_proven_is_believed_only_while_the_file_is_the_same(tmp_pa
 def marks(path: Path) -> tuple[int, int, int, int]:
     seen = path.stat()
     return seen.st_size, seen.st_mtime_ns, seen.st_ctime_ns, seen.st_ino
-
-
-def receipt_of(folder: Path, *names: str, claimed: str | None = None) -> CopyReceipt:
-    now = datetime.now(UTC)
-    entries = [
-        ManifestEntry(
-            path=name,
-            kind=EntryKind.FILE,
-            size=(folder / name).stat().st_size,
-            mtime_ns=(folder / name).stat().st_mtime_ns,
-            sha256=claimed or hashlib.sha256((folder / name).read_bytes()).hexdigest(),
-        )
-        for name in names
-    ]
-    return CopyReceipt(
-        copy_id=CopyId("copy-1"),
-        lease=LeaseId("digits-k3vq7m"),
-        instance_id=InstanceId(7),
-        roots=("/workspace/out",),
-        destination=str(folder),
-        route=Route.DIRECT_SSH,
-        route_reason="",
-        manifest=Manifest(root="/workspace/out", entries=tuple(entries)),
-        skipped=(),
-        not_copied=(),
-        bytes_transferred=0,
-        started_at=now,
-        finished_at=now,
-        cost=None,
-    )
 
 
 def test_a_file_altered_behind_the_copy_is_hashed_anew_even_with_its_old_time(tmp_path: Path) -> None:
