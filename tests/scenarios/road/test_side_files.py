@@ -61,6 +61,7 @@ async def test_what_the_policy_accepts_and_demands_holds_for_a_folder_without_a_
     (tmp_path / "last.ckpt").write_bytes(archived(arguments()))
     assert (await stage.call("verify_local", path=str(tmp_path)))["passed"]
     (tmp_path / "model.onnx").write_bytes(external())
+    (tmp_path / "weights.data").write_bytes(bytes(32))
 
     proof = await stage.call("verify_local", path=str(tmp_path))
 
