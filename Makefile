@@ -24,6 +24,8 @@ $(VENV)/.made-dev: $(VENV)/.made-demo
 demo: $(VENV)/.made-demo
 	@$(BIN)/rgt demo $(DEMO_ARGS)
 
+# An empty value is none: what one worker compiles is there for the next run, and for each program that a test starts.
+test: export PYTHONDONTWRITEBYTECODE =
 test: $(VENV)/.made-dev
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup -q $(TEST_ARGS)
 

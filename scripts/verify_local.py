@@ -2,29 +2,46 @@
 
     python scripts/verify_local.py PATH [--manifest receipt.json] [--expect expect.json] [--min-level LOADS] [--json]
 
-Exit status: 0 when everything is proven to that level, 1 when something is not, 2 when nothing could be judged.
+Exit status: 0 when everything is proven to that level, 1 when something is not, 2 when nothing could be judged. With
+``--json`` that is an object as well: ``{"proven": null, "error": "..."}``.
 """
 
-import json
-from pathlib import Path
-from typing import Annotated, Any, cast
+import os
+import sys
 
-import anyio
-import typer
-from pydantic import ValidationError
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
+_BY_ACCIDENT = {"", "."}.intersection(os.environ.get("PYTHONPATH", "-").split(os.pathsep))
+# An empty part of PYTHONPATH means the folder one stands in, where a stranger's json.py may lie.
+sys.path[:] = [path for path in sys.path if not _BY_ACCIDENT or path not in {"", ".", os.getcwd()}]
 
-from remote_gpu_trainer.clock import SystemClock
-from remote_gpu_trainer.domain.artifacts import (
-    Expectations,
-    Manifest,
-    VerificationLevel,
-    VerificationReport,
-)
-from remote_gpu_trainer.errors import RgtError
-from remote_gpu_trainer.verify.run import verify
+try:
+    import json
+    from collections import Counter
+    from pathlib import Path
+    from typing import Annotated, Any, NoReturn, cast
+
+    import anyio
+    import typer
+    from pydantic import ValidationError
+    from rich.console import Console
+    from rich.table import Column, Table
+    from rich.text import Text
+
+    from remote_gpu_trainer.clock import SystemClock
+    from remote_gpu_trainer.domain.artifacts import (
+        Expectations,
+        Manifest,
+        Severity,
+        VerificationLevel,
+        VerificationReport,
+    )
+    from remote_gpu_trainer.errors import RgtError
+    from remote_gpu_trainer.verify.run import verify
+except ModuleNotFoundError as absent:
+    sys.stderr.write(
+        f"Nothing was judged: {absent.name} is not installed for {sys.executable}.\n"
+        "Run this with the Python for which remote-gpu-trainer is installed, for example .venv/bin/python.\n"
+    )
+    sys.exit(2)
 
 
 def read_manifest(path: Path) -> Manifest:
@@ -50,18 +67,57 @@ def read_expectations(path: Path) -> Expectations:
     return Expectations.model_validate_json(json.dumps(fields))
 
 
-def tell(report: VerificationReport, console: Console) -> None:
-    """A table of files, then what is missing or does not hold."""
-    table = Table("file", "bytes", "level", "format", "findings", title=Text(report.destination))
+def tell(report: VerificationReport, least: VerificationLevel, console: Console) -> None:
+    """A table of files, then what is missing or does not hold, and the verdict as the last line."""
+    name, findings = Column("file", overflow="fold"), Column("findings", overflow="fold")
+    table = Table(name, "bytes", "level", "format", findings, title=_plain(report.destination))
     for proof in report.files:
-        findings = "\n".join(f"{finding.severity}: {finding.message}" for finding in proof.findings)
-        cells = (proof.path, f"{proof.size:,}", proof.level.name, proof.format or "-", findings)
-        table.add_row(*(Text(cell.encode("ascii", "backslashreplace").decode()) for cell in cells))
+        lines = "\n".join(f"{finding.severity} {finding.code}: {finding.message}" for finding in proof.findings)
+        cells = (proof.path, f"{proof.size:,}", proof.level.name, proof.format or "-", lines)
+        table.add_row(*(_plain(cell) for cell in cells))
     console.print(table)
-    for name in report.missing:
-        console.print(Text(f"missing: {name!r}"))
+    for path in report.missing:
+        console.print(_plain(f"missing: {path!r}"), soft_wrap=True)
     for sentence in report.unmet:
-        console.print(Text(f"does not hold: {sentence}"))
+        console.print(_plain(f"does not hold: {sentence}"), soft_wrap=True)
+    console.print(_plain(verdict(report, least)), soft_wrap=True)
+
+
+def _plain(text: str) -> Text:
+    return Text(text.encode("ascii", "backslashreplace").decode())
+
+
+def verdict(report: VerificationReport, least: VerificationLevel) -> str:
+    """One line: whether it is proven, and if not how much stands in the way."""
+    levels = Counter(proof.level for proof in report.files)
+    counts = ", ".join(f"{levels[level]} {level.name}" for level in sorted(levels, reverse=True)) or "none"
+    files = f"{len(report.files)} files ({counts})"
+    low = sum(count for level, count in levels.items() if level < least)
+    reasons = [
+        f"{count} {what}"
+        for count, what in (
+            (len(report.errors), "errors"),
+            (len(report.missing), "missing"),
+            (len(report.unmet), "expectations that do not hold"),
+            (low, f"files below {least.name}"),
+        )
+        if count
+    ]
+    if not report.files and not reasons:
+        reasons = ["there is no file"]
+    warnings = sum(finding.severity is Severity.WARNING for proof in report.files for finding in proof.findings)
+    files += f"; {warnings} warnings to read" if warnings else ""
+    return f"NOT PROVEN: {', '.join(reasons)}; {files}." if reasons else f"Proven to {least.name}: {files}."
+
+
+def as_object(report: VerificationReport, *, proven: bool) -> str:
+    """The report as JSON, with its levels by name."""
+    lowest = report.lowest_level
+    told: dict[str, Any] = report.model_dump(mode="json")
+    for file, proof in zip(told["files"], report.files, strict=True):
+        file["level"] = proof.level.name
+    head = {"proven": proven, "passed": report.passed, "lowest_level": lowest and lowest.name, "errors": report.errors}
+    return json.dumps({**head, **told}, indent=2)
 
 
 def main(
@@ -72,8 +128,10 @@ def main(
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
     """Verify a file or folder; nothing is changed."""
+    if min_level.upper() not in VerificationLevel.__members__:
+        _unjudged(f"{min_level!r} is no level; the levels are {', '.join(VerificationLevel.__members__)}.", as_json)
+    least = VerificationLevel[min_level.upper()]
     try:
-        least = VerificationLevel[min_level.upper()]
         promised = read_manifest(manifest) if manifest else None
         wanted = read_expectations(expect) if expect else None
 
@@ -81,18 +139,24 @@ def main(
             return await verify(path, manifest=promised, expect=wanted, copy_id=None, clock=SystemClock())
 
         report = anyio.run(go)
-    except KeyError as error:
-        typer.echo(f"{min_level!r} is no level; the levels are {', '.join(VerificationLevel.__members__)}.", err=True)
-        raise typer.Exit(2) from error
     except (RgtError, OSError, ValueError, ValidationError) as error:
-        typer.echo(f"Nothing was judged: {error}", err=True)
-        raise typer.Exit(2) from error
-    if as_json:
-        typer.echo(report.model_dump_json(indent=2))
-    else:
-        tell(report, Console())
+        _unjudged(str(error), as_json)
+    except KeyboardInterrupt:
+        _unjudged("it was interrupted", as_json)
     lowest = report.lowest_level
-    raise typer.Exit(0 if report.passed and lowest is not None and lowest >= least else 1)
+    proven = report.passed and lowest is not None and lowest >= least
+    if as_json:
+        typer.echo(as_object(report, proven=proven))
+    else:
+        tell(report, least, Console())
+    raise typer.Exit(0 if proven else 1)
+
+
+def _unjudged(reason: str, as_json: bool) -> NoReturn:
+    if as_json:
+        typer.echo(json.dumps({"proven": None, "error": reason}))
+    typer.echo(f"Nothing was judged: {reason}", err=True)
+    raise typer.Exit(2)
 
 
 if __name__ == "__main__":

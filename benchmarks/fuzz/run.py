@@ -12,7 +12,9 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-NAMES = ("manifest", "stream", "pickle", "json", "gguf", "onnx", "safetensors")
+NAMES = (
+    "manifest", "stream", "pickle", "json", "gguf", "onnx", "safetensors", "checkpoint", "zip", "tar", "png", "npy",
+)  # fmt: skip
 INSTRUMENTED = ("remote_gpu_trainer.transfer", "remote_gpu_trainer.verify", "pickletools")
 FOUND = Path(__file__).with_name("found")
 LONGEST = 4096

@@ -11,7 +11,9 @@ import json
 import os
 import shutil
 import struct
+import tarfile
 import tempfile
+import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
@@ -31,7 +33,7 @@ from remote_gpu_trainer.transfer.receiver import HEADER, PACKED, PLAIN, REFUSED,
 from remote_gpu_trainer.transfer.roster import Roster
 from remote_gpu_trainer.transfer.shelf import Shelf
 from remote_gpu_trainer.transfer.tasks import FileTask
-from remote_gpu_trainer.verify.loaders import gguf, onnx, pickles, safetensors
+from remote_gpu_trainer.verify.loaders import arrays, gguf, onnx, pickles, png, pytorch, safetensors, tars, zips
 from remote_gpu_trainer.verify.loaders.jsontext import parse_json
 from remote_gpu_trainer.verify.outcome import BrokenArtifact, Outcome
 from remote_gpu_trainer.verify.source import Source
@@ -167,6 +169,11 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
     "gguf": _model(gguf.load),
     "onnx": _model(onnx.load),
     "safetensors": _model(safetensors.load),
+    "checkpoint": _model(pytorch.load),
+    "zip": _model(zips.load_zip),
+    "tar": _model(tars.load_tar),
+    "png": _model(png.load),
+    "npy": _model(arrays.load),
 }
 
 
@@ -192,11 +199,62 @@ def listing(*entries: object) -> bytes:
     return b"\n".join([b'{"rgt_manifest": 1}', *lines, json.dumps(tail).encode(), b""])
 
 
+def archive(**members: bytes) -> bytes:
+    """An honest zip; ``__`` in a name stands for a slash."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as zipped:
+        for name, data in members.items():
+            zipped.writestr(zipfile.ZipInfo(name.replace("__", "/")), data)
+    return out.getvalue()
+
+
+def packed_tar() -> bytes:
+    """An honest tar with a file and a link."""
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w", format=tarfile.PAX_FORMAT) as tar:
+        file, link = tarfile.TarInfo("run/a"), tarfile.TarInfo("run/\u00e9")
+        file.size, link.type, link.linkname = 3, tarfile.SYMTYPE, "a"
+        tar.addfile(file, io.BytesIO(b"abc"))
+        tar.addfile(link)
+    return out.getvalue()
+
+
+def image() -> bytes:
+    """An honest PNG of four pixels."""
+    parts = [
+        (b"IHDR", struct.pack(">IIBBBBB", 2, 2, 8, 0, 0, 0, 0)),
+        (b"IDAT", zlib.compress(bytes(6))),
+        (b"IEND", b""),
+    ]
+    chunks = (
+        struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body)) for kind, body in parts
+    )
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
+
+
+def array() -> bytes:
+    """An honest array."""
+    out = io.BytesIO()
+    np.save(out, np.ones(3, np.float16))
+    return out.getvalue()
+
+
 def seeds(target: str) -> list[bytes]:
     """Honest inputs from which a fuzzer starts."""
     entry = {"path": "a/b", "kind": "file", "size": 3, "mtime_ns": 9, "sha256": "0" * 64}
     header = json.dumps({"a": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}).encode()
+    tensor = (
+        b"\x80\x02ctorch._utils\n_rebuild_tensor_v2\n((X\x07\x00\x00\x00storagectorch\nFloatStorage\nX\x01\x00\x00\x000X\x03"
+        b"\x00\x00\x00cpuK\x02tQK\x00K\x02\x85K\x01\x85\x89ccollections\nOrderedDict\n)RtR."
+    )
+    legacy = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.\x80\x02M\xe9\x03.\x80\x02}."
+    listed = b"\x80\x02]X\x01\x00\x00\x000a." + struct.pack("<Q", 2)
     return {
+        "checkpoint": [archive(m__data__0=bytes(8), **{"m/data.pkl": tensor}), legacy + tensor + listed + bytes(8)],
+        "zip": [archive(a=b"one", b__c=b"two")],
+        "tar": [packed_tar()],
+        "png": [image()],
+        "npy": [array()],
         "manifest": [listing(entry, {**entry, "path": "c", "kind": "dir"}) + listing()],
         "stream": [
             b"".join(frame(number, content) for number, content in enumerate(CONTENTS.values())),

@@ -1,5 +1,6 @@
 """After the yes: a DELETE without an answer, another account's key, a token used before, a no taken back, a restart."""
 
+import shutil
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -33,6 +34,20 @@ async def another(
     async with on_stage(folder, market=scene.market, policy=scene.policy + policy, env=env) as stage:
         run, instance_id, copy = await stage.proven(name)
         yield stage, replace(scene, folder=folder, run=run, instance_id=instance_id, copy=copy)
+
+
+@pytest.fixture(scope="module")
+async def once(scene: Scene, tmp_path_factory: pytest.TempPathFactory) -> Scene:
+    """A run whose machine nobody may touch, for tests that end with it still there."""
+    async with another(scene, tmp_path_factory.mktemp("once"), "kept") as (_, proven):
+        return proven
+
+
+@pytest.fixture
+def kept(once: Scene, tmp_path: Path) -> Scene:
+    """The same run with a home of its own, in which nothing has happened since its results were proven."""
+    shutil.copytree(once.folder / "home", tmp_path / "home")
+    return replace(once, folder=tmp_path)
 
 
 def no_fault(scene: Scene) -> None:
@@ -114,24 +129,22 @@ async def test_another_accounts_key_while_a_destroy_is_confirmed_is_never_taken_
     assert done["confirmed"] and not mine.there()
 
 
-async def test_a_used_token_destroys_no_second_time_where_the_platform_refused_the_first(
-    scene: Scene, era: str, tmp_path: Path
-) -> None:
-    async with another(scene, tmp_path, "replayed") as (_, mine), mine.door(era) as door:
+async def test_a_used_token_destroys_no_second_time_where_the_platform_refused_the_first(kept: Scene, era: str) -> None:
+    async with kept.door(era) as door:
         request = await door.ask()
-        token = mine.mint(request)
-        scene.market.do("/faults", route=DELETE, kind="rate-limit", count=50)
+        token = kept.mint(request)
+        kept.market.do("/faults", route=DELETE, kind="rate-limit", count=50)
         refused = await door.destroy(approval_id=request.id, token=token)
-        no_fault(scene)
-        assert "The consent is used up" in refused and mine.there(), refused
-        scene.market.do("/faults", route=DELETE, kind="slow", delay_s=0, count=1000)
+        no_fault(kept)
+        assert "The consent is used up" in refused and kept.there(), refused
+        kept.market.do("/faults", route=DELETE, kind="slow", delay_s=0, count=1000)
 
         again = await door.destroy(approval_id=request.id, token=token)
-        async with mine.door(era) as restarted:
+        async with kept.door(era) as restarted:
             once_more = await restarted.destroy(approval_id=request.id, token=token)
 
     assert all("its token was used already" in told and NOT_DESTROYED in told for told in (again, once_more))
-    assert deletes(scene) == 0 and mine.there()
+    assert deletes(kept) == 0 and kept.there()
 
 
 def row_of(scene: Scene, request: ApprovalRequest) -> dict[str, Any]:
@@ -153,38 +166,37 @@ def forget_the_end(scene: Scene, request: ApprovalRequest) -> None:
     )
 
 
-async def test_a_yes_that_is_put_back_by_hand_after_a_no_destroys_nothing(
-    scene: Scene, era: str, tmp_path: Path
-) -> None:
-    async with another(scene, tmp_path, "put-back") as (_, mine), mine.door(era) as door:
+@pytest.mark.parametrize("ended", ["declined", "spent"])
+async def test_a_yes_that_is_put_back_by_hand_after_its_end_destroys_nothing(kept: Scene, era: str, ended: str) -> None:
+    async with kept.door(era) as door:
         request = await door.ask()
-        token = mine.mint(request)
-        row = row_of(mine, request)
-        door.services.approvals.decline(request.id, channel=Channel.TERMINAL, reason="not tonight")
-        put_back(mine, request, row)
+        token = kept.mint(request)
+        row = row_of(kept, request)
+        if ended == "declined":
+            door.services.approvals.decline(request.id, channel=Channel.TERMINAL, reason="not tonight")
+        else:
+            kept.market.do("/faults", route=DELETE, kind="rate-limit", count=50)
+            await door.destroy(approval_id=request.id, token=token)
+            no_fault(kept)
+        put_back(kept, request, row)
 
         told = await door.destroy(approval_id=request.id, token=token)
 
-    assert "its row says approved and the journal that it was declined" in told and NOT_DESTROYED in told, told
-    assert mine.there()
+    assert f"its row says approved and the journal that it was {ended}" in told and NOT_DESTROYED in told, told
+    assert kept.there()
 
 
-async def test_a_yes_that_is_put_back_by_hand_after_its_use_destroys_nothing(
-    scene: Scene, era: str, tmp_path: Path
-) -> None:
-    async with another(scene, tmp_path, "used-back") as (_, mine), mine.door(era) as door:
-        request = await door.ask()
-        token = mine.mint(request)
-        row = row_of(mine, request)
-        scene.market.do("/faults", route=DELETE, kind="rate-limit", count=50)
-        await door.destroy(approval_id=request.id, token=token)
-        no_fault(scene)
-        put_back(mine, request, row)
-
-        told = await door.destroy(approval_id=request.id, token=token)
-
-    assert "the journal that it was spent" in told and NOT_DESTROYED in told, told
-    assert mine.there()
+async def taken_back(
+    stage: Stage, scene: Scene, assurance: AssuranceLevel = AssuranceLevel.PERSON
+) -> tuple[ApprovalRequest, str]:
+    """A question that was agreed to and then declined, and of which row and events now tell the yes alone."""
+    request = await asked(stage, scene.run)
+    token = agree(stage, request, assurance)
+    row = row_of(scene, request)
+    stage.services.approvals.decline(request.id, channel=Channel.TERMINAL, reason="not tonight")
+    put_back(scene, request, row)
+    forget_the_end(scene, request)
+    return request, token
 
 
 async def test_whoever_rewrites_the_row_and_its_events_takes_a_no_back_at_level_person(
@@ -192,33 +204,24 @@ async def test_whoever_rewrites_the_row_and_its_events_takes_a_no_back_at_level_
 ) -> None:
     """The limit that references/approvals.md states: nothing in a file tells that the whole of it is an older one."""
     async with another(scene, tmp_path, "rewritten") as (stage, mine):
-        request = await asked(stage, mine.run)
-        token = agree(stage, request)
-        row = row_of(mine, request)
-        stage.services.approvals.decline(request.id, channel=Channel.TERMINAL, reason="not tonight")
-        put_back(mine, request, row)
-        forget_the_end(mine, request)
+        request, token = await taken_back(stage, mine)
 
         done = await stage.call("destroy", target=mine.run, approval_id=request.id, token=token)
 
     assert done["destroyed"] and not mine.there()
 
 
-async def test_the_same_rewriting_destroys_nothing_where_the_servers_key_cannot(scene: Scene, tmp_path: Path) -> None:
-    scoped = scene.market.do("/keys", name="agent", permissions=dict(AGENT_PERMISSIONS))["key"]
-    policy = 'approval_level = "sealed"\n'
-    async with another(scene, tmp_path, "sealed-back", policy=policy, env={"VAST_API_KEY": scoped}) as (stage, mine):
-        request = await asked(stage, mine.run)
-        token = agree(stage, request, AssuranceLevel.SEALED)  # it never leaves the person's terminal; say it did
-        row = row_of(mine, request)
-        stage.services.approvals.decline(request.id, channel=Channel.TERMINAL, reason="not tonight")
-        put_back(mine, request, row)
-        forget_the_end(mine, request)
+async def test_the_same_rewriting_destroys_nothing_where_the_servers_key_cannot(kept: Scene) -> None:
+    env = {"VAST_API_KEY": kept.market.do("/keys", name="agent", permissions=dict(AGENT_PERMISSIONS))["key"]}
+    policy = kept.policy + 'approval_level = "sealed"\n'
+    async with on_stage(kept.folder, market=kept.market, policy=policy, env=env) as stage:
+        # A sealed token never leaves the person's terminal; say it did.
+        request, token = await taken_back(stage, kept, AssuranceLevel.SEALED)
 
-        told = await stage.refused("destroy", target=mine.run, approval_id=request.id, token=token)
+        told = await stage.refused("destroy", target=kept.run, approval_id=request.id, token=token)
 
     assert "[permission_missing]" in told and NOT_DESTROYED in told, told
-    assert mine.there()
+    assert kept.there()
 
 
 RESUMING_JOB = """import json, os, time

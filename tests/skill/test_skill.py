@@ -86,7 +86,9 @@ def test_every_link_in_the_folder_leads_somewhere(folder: Path) -> None:
 
 def test_every_reference_is_linked_from_the_skill_itself_and_says_when_to_read_it(folder: Path) -> None:
     _, body = parts_of(folder)
-    for page in sorted((folder / "references").glob("*.md")):
+    pages = sorted((folder / "references").glob("*.md"))
+    assert pages
+    for page in pages:
         text = page.read_text(encoding="utf-8")
         assert f"(references/{page.name}" in body
         assert re.search(r"^Read this ", text, re.MULTILINE), page.name

@@ -65,6 +65,7 @@ def lent(landing: Landing, halves: Mapping[str, str]) -> Generator[Path | None]:
 def clear(landing: Landing, chunks: ChunkMap, tasks: Iterable[FileTask], lease: LeaseId) -> None:
     """Drop what either route has left of files that are whole now; halves of all others stay, whoever's they are."""
     by_stem, staging = _by_stem(landing), staging_of(landing, lease)
+    shutil.rmtree(landing.path / PARTIAL_FOLDER / BASES, ignore_errors=True)  # of a rescue that was killed
     staged = staging.is_dir()
     if not by_stem and not staged:
         return

@@ -82,7 +82,8 @@ async def salvage(
         begun = begun_over_ssh(landing, open_)
         missing = (max(0, t.entry.size - landing.partial_size(begun.get(path, ""))) for path, t in open_.items())
         estimate, received = egress(sum(missing), egress_usd_per_gb), 0
-        demand_price(estimate, limits)
+        # A half may be one of another version, of which nothing serves: the price of all is what may come.
+        demand_price(egress(sum(task.entry.size for task in open_.values()), egress_usd_per_gb), limits)
         if open_:
             staging = staging_of(landing, lease)
             await anyio.to_thread.run_sync(_prepare, staging, begun, landing)

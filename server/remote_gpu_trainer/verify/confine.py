@@ -34,14 +34,30 @@ def limit_process() -> None:
         resource.setrlimit(what, (most, most))
 
 
-def limit_file(*, memory_bytes: int, cpu_seconds: float) -> None:
-    """Set the soft limits for the file that comes next."""
+def limit_file(*, memory_bytes: int, library_bytes: int, cpu_seconds: float) -> None:
+    """Set the soft limits for the file that comes next.
+
+    ``memory_bytes`` is what it may fill with data of its own; ``library_bytes`` is the address space beyond that which
+    libraries, and a file that is mapped, take without filling it.
+    """
     used = resource.getrusage(resource.RUSAGE_SELF)
     cpu = int(used.ru_utime + used.ru_stime + cpu_seconds) + 1
-    for what, soft in ((resource.RLIMIT_AS, memory_bytes), (resource.RLIMIT_CPU, cpu)):
-        _, hard = resource.getrlimit(what)
-        with contextlib.suppress(ValueError, OSError):  # macOS refuses RLIMIT_AS: time and size still bound it there
-            resource.setrlimit(what, (soft if hard == resource.RLIM_INFINITY else min(soft, hard), hard))
+    _limit(resource.RLIMIT_CPU, cpu)
+    _limit(resource.RLIMIT_AS, memory_bytes + library_bytes)
+    _limit(resource.RLIMIT_DATA, memory_bytes)
+
+
+def allow_mapping(size: int) -> None:
+    """Let a library map so many bytes privately, once our own reader is done: they count as data from then on."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_DATA)
+    if soft != resource.RLIM_INFINITY:
+        _limit(resource.RLIMIT_DATA, soft + size)
+
+
+def _limit(what: int, soft: int) -> None:
+    _, hard = resource.getrlimit(what)
+    with contextlib.suppress(ValueError, OSError):  # macOS refuses some: time and size still bound a file there
+        resource.setrlimit(what, (soft if hard == resource.RLIM_INFINITY else min(soft, hard), hard))
 
 
 _importing: list[bool] = []

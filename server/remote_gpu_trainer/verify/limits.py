@@ -9,7 +9,7 @@ class VerifyLimits:
 
     workers: int = 2
     memory_bytes: int = 1 << 30
-    """Address space of a worker; a loader that maps the file gets its size on top."""
+    """Data of a worker; libraries, and a loader that maps the file, get address space on top."""
     seconds: float = 60.0
     """Wall and CPU time of any file."""
     bytes_per_second: float = 20e6

@@ -54,7 +54,7 @@ FORMATS: tuple[Format, ...] = (
     Format("tar.bz2", (".tar.bz2", ".tbz2"), "tars:load_tarbz2"),
     Format("tar.xz", (".tar.xz", ".txz"), "tars:load_tarxz"),
     Format("tar.zst", (".tar.zst", ".tzst"), "tars:load_tarzst"),
-    Format("zip", (".zip",), "archives:load_zip", (b"PK\x03\x04", b"PK\x05\x06")),
+    Format("zip", (".zip",), "zips:load_zip", (b"PK\x03\x04", b"PK\x05\x06")),
     Format("tar", (".tar",), "tars:load_tar"),
     Format("gzip", (".gz",), "archives:load_gzip", (b"\x1f\x8b",)),
     Format("bzip2", (".bz2",), "archives:load_bz2", (b"BZh",)),

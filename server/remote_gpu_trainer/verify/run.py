@@ -96,9 +96,9 @@ def _judged(
 ) -> tuple[Judgement, datetime, list[int]]:
     """Everything that is thought about the files once all were looked at. Blocking: there may be a million."""
     absent = roll.arrange()
-    settle(roll, accept_unloaded)
     if not single:
         join(roll)
+    settle(roll, accept_unloaded)
     now = clock.now()
     return judge(expect, roll, now) if expect is not None else Judgement(), now, absent
 

@@ -1,5 +1,6 @@
 """Files beside the weights that nothing may load: what is proven of them, and when that is enough. Pure."""
 
+import posixpath
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -11,17 +12,17 @@ from remote_gpu_trainer.domain.artifacts import (
     VerificationLevel,
 )
 from remote_gpu_trainer.verify.expect import matches
+from remote_gpu_trainer.verify.layout import WEIGHTS, folder_of, holds_model, is_settings
 from remote_gpu_trainer.verify.roll import Roll, Seen
+from remote_gpu_trainer.verify.shards import NUMBERED
 
-SIDE_FILES = ("training_args.bin",)
-"""By name, in any folder: settings that the Trainer of transformers (and trl) pickles beside every checkpoint."""
 SIDE_BYTES_MOST = 1 << 20
-WEIGHTS = {"safetensors", "pytorch", "gguf", "onnx"}
-"""Formats whose files carry weights."""
 WAY_OUT = (
     "save its state_dict() as safetensors and copy that, or the person accepts it by its bytes (accept_unloaded in "
     "policy.toml)"
 )
+RESTRICTED = "restricted-read"
+"""Code of the note of our own reader: every size and checksum holds, and only a real load is wanting."""
 FLOATS = "non_finite_share"
 """The fact that is there exactly when a loader saw floating-point numbers."""
 
@@ -29,15 +30,40 @@ FLOATS = "non_finite_share"
 def settle(roll: Roll, accepted: Sequence[str]) -> None:
     """Lower the refusal of a pickle to a warning where its bytes are proof enough.
 
-    It stays at DIGEST in any case. A known side file has to be small, hold no floating-point number and lie beside
-    weights that no loader found fault with; ``accepted`` are globs of files that the person wants no load of. A pickle
-    that asks for what only an attack needs is ``unsafe-pickle``, and is never lowered.
+    It stays at DIGEST in any case. The settings of a Trainer have to be small, hold no floating-point number and lie
+    beside the model: in the same folder, in a file that loads, or that the restricted reader found whole where no sound
+    torch is installed; a model in parts counts only with its index and all its parts. ``accepted`` are globs of files
+    that the person wants no load of. A pickle that asks for what only an attack needs is ``unsafe-pickle``: an error
+    in any case. ``shards.join`` has gone over the files before.
     """
-    sound = (item.proof for _, item in roll.asked() if item.kind in WEIGHTS and not _broken(item.proof))
-    whole = next((proof.path for proof in sound if FLOATS in proof.facts), None)
-    for at, item in roll.asked():
-        if any(finding.code == FOREIGN_CLASSES for finding in item.proof.findings):
-            roll.replace(at, _lowered(item, accepted, whole))
+    refused = [at for at, item in roll.asked() if any(one.code == FOREIGN_CLASSES for one in item.proof.findings)]
+    models = _models(roll) if refused else {}
+    for at in refused:
+        item = roll[at]
+        roll.replace(at, _lowered(item, accepted, models.get(folder_of(item.proof.path))))
+
+
+def _models(roll: Roll) -> dict[str, str]:
+    """By folder, a file that is proven to hold the model."""
+    broken = {
+        posixpath.join(folder_of(item.proof.path), part)
+        for _, item in roll.asked()
+        if item.shards and _broken(item.proof)
+        for part in item.shards
+    }
+    found: dict[str, str] = {}
+    for _, item in roll.asked():
+        path = item.proof.path
+        alone = NUMBERED.fullmatch(path) is not None and not item.part
+        if _holds_numbers(item) and holds_model(path) and path not in broken and not alone:
+            found.setdefault(folder_of(path), path)
+    return found
+
+
+def _holds_numbers(item: Seen) -> bool:
+    proof = item.proof
+    whole = proof.level >= VerificationLevel.LOADS or any(finding.code == RESTRICTED for finding in proof.findings)
+    return item.kind in WEIGHTS and whole and not _broken(proof) and FLOATS in proof.facts
 
 
 def is_weights(item: Seen) -> bool:
@@ -55,16 +81,17 @@ def unloaded_weights(roll: Roll) -> list[str]:
     ]
 
 
-def _lowered(item: Seen, accepted: Sequence[str], whole: str | None) -> Seen:
+def _lowered(item: Seen, accepted: Sequence[str], model: str | None) -> Seen:
     proof = item.proof
-    name = proof.path.rsplit("/", 1)[-1]
     severity = Severity.WARNING
     if any(matches(proof.path, glob) for glob in accepted):
         why = "the policy accepts its bytes as proof enough"
-    elif name in SIDE_FILES and whole and proof.size <= SIDE_BYTES_MOST and FLOATS not in proof.facts:
-        why = f"it holds no weights, and {whole} does"
+    elif is_settings(proof.path) and model and proof.size <= SIDE_BYTES_MOST and FLOATS not in proof.facts:
+        why = f"it holds settings and no weights, and {model} beside it is whole"
     else:
         severity, why = Severity.ERROR, WAY_OUT
+        if is_settings(proof.path) and not model:
+            why = f"no file beside it is proven to hold the model; {WAY_OUT}"
     findings = tuple(
         finding.model_copy(update={"severity": severity, "message": f"{finding.message}; {why}"})
         if finding.code == FOREIGN_CLASSES

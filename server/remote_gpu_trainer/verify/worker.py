@@ -14,7 +14,8 @@ from remote_gpu_trainer.verify.outcome import BrokenArtifact, Outcome
 from remote_gpu_trainer.verify.registry import BY_NAME
 from remote_gpu_trainer.verify.source import Source
 
-NAMES_MOST = 50_000
+LIBRARIES = {"numpy", "PIL", "pyarrow"}
+NAMES_MOST, TEXT_MOST = 50_000, 500
 
 
 def examine(fd: int, name: str) -> Outcome:
@@ -24,6 +25,11 @@ def examine(fd: int, name: str) -> Outcome:
         return BY_NAME[name].function()(Source(fd))
     except BrokenArtifact as broken:
         outcome.error(broken.code, str(broken))
+    except ModuleNotFoundError as error:
+        if error.name not in LIBRARIES:
+            outcome.error("unreadable", f"ModuleNotFoundError: {str(error)[:200]}")
+        else:  # nothing is wrong with the file
+            outcome.note("no-loader", f"its loader needs {error.name}, which is not installed here")
     except MemoryError:
         outcome.error("memory-limit", "it needs more memory than a loader is given")
     except confine.Forbidden as forbidden:
@@ -34,17 +40,22 @@ def examine(fd: int, name: str) -> Outcome:
 
 
 def answer_of(outcome: Outcome) -> bytes:
-    """The answer line."""
+    """The answer line, within what the parent takes: letters that are letters, texts and numbers of a bounded size."""
+    facts = {key: _text(value) if isinstance(value, str) else value for key, value in outcome.facts.items()}
     return json.dumps(
         {
             "loaded": outcome.loaded,
-            "findings": [[code, weight, text[:500]] for code, weight, text in outcome.findings[:100]],
-            "facts": outcome.facts,
-            "names": [name[:500] for name in outcome.names[:NAMES_MOST]],
+            "findings": [[code, weight, _text(text)] for code, weight, text in outcome.findings[:100]],
+            "facts": {key: value for key, value in facts.items() if not isinstance(value, int) or abs(value) < 2**63},
+            "names": [_text(name) for name in outcome.names[:NAMES_MOST]],
             "shards": outcome.shards,
-            "numbers": {key: repr(number) for key, number in outcome.numbers.items()},
+            "numbers": {_text(key): repr(number) for key, number in outcome.numbers.items()},
         }
     ).encode()
+
+
+def _text(text: str) -> str:
+    return text[:TEXT_MOST].encode("utf-8", "replace").decode()
 
 
 def serve(channel: socket.socket) -> None:
@@ -54,7 +65,11 @@ def serve(channel: socket.socket) -> None:
         if not message or not fds:
             return
         request = json.loads(message)
-        confine.limit_file(memory_bytes=request["memory_bytes"], cpu_seconds=request["cpu_seconds"])
+        confine.limit_file(
+            memory_bytes=request["memory_bytes"],
+            library_bytes=request["library_bytes"],
+            cpu_seconds=request["cpu_seconds"],
+        )
         try:
             answer = answer_of(examine(fds[0], request["format"]))
         finally:

@@ -2,6 +2,8 @@
 
 import json
 import os
+import signal
+import site
 import socket
 import subprocess
 import sys
@@ -24,8 +26,22 @@ ENVIRONMENT = {
     "ARROW_IO_THREADS": "1",
 }  # fmt: skip
 """All that a worker is told: one thread for each library, and a memory pool that the limit can see."""
-PROGRAM = (sys.executable, "-I", "-B", "-m", "remote_gpu_trainer.verify.worker")
-"""What is started, with the number of its end of the socket behind."""
+
+
+def program() -> tuple[str, ...]:
+    """What is started, with the number of its end of the socket behind.
+
+    ``-I`` leaves out the user's own site folder, where ``pip install --user`` may have put all of this: it is added by
+    name where this process uses it. Neither the environment nor the current folder adds anything.
+    """
+    isolated = (sys.executable, "-I", "-B")
+    own = site.getusersitepackages()
+    if not site.ENABLE_USER_SITE or own not in sys.path:
+        return *isolated, "-m", "remote_gpu_trainer.verify.worker"
+    start = f"import site; site.addsitedir({own!r}); from remote_gpu_trainer.verify.worker import main; main()"
+    return *isolated, "-c", start
+
+
 _Code = Annotated[str, Field(pattern=r"^[a-z0-9-]{1,40}$")]
 _FactName = Annotated[str, Field(pattern=r"^[a-z0-9_]{1,40}$")]
 _Fact = Annotated[str, Field(max_length=500)] | bool | int | float
@@ -66,9 +82,9 @@ def plain(text: str) -> str:
 class Worker:
     """One process, started when first needed and again after each loss. Used by one thread at a time."""
 
-    def __init__(self, limits: VerifyLimits, program: Sequence[str] = PROGRAM) -> None:
+    def __init__(self, limits: VerifyLimits, start: Sequence[str] | None = None) -> None:
         self._limits = limits
-        self._program = program
+        self._program = program() if start is None else start
         self._process: subprocess.Popen[bytes] | None = None
         self._channel: socket.socket | None = None
         self._closed = False
@@ -78,9 +94,8 @@ class Worker:
         seconds = self._limits.seconds_for(size)
         request = {
             "format": kind.name,
-            "memory_bytes": self._limits.memory_bytes
-            + (size if kind.maps_file else 0)
-            + (LIBRARY_BYTES if kind.maps_file or kind.library else 0),
+            "memory_bytes": self._limits.memory_bytes,
+            "library_bytes": (size if kind.maps_file else 0) + (LIBRARY_BYTES if kind.maps_file or kind.library else 0),
             "cpu_seconds": seconds,
         }
         deadline = time.monotonic() + seconds
@@ -94,6 +109,8 @@ class Worker:
             return failed("timeout", f"loading it took longer than {seconds:.0f} s and was ended")
         except (OSError, EOFError):
             status = self._stop()
+            if status == -signal.SIGXCPU:
+                return failed("timeout", f"loading it took more than {seconds:.0f} s of CPU and was ended")
             return failed("loader-died", f"its loader ended with status {status}, so it does not load")
         except (ValueError, ValidationError) as error:
             self._stop()

@@ -130,7 +130,7 @@ def headers() -> list[Artifact]:
         "bool-shape": (tensors({"a": entry(0, 4, [True])}, four[:4]), LYING),
         "dtype": (tensors({"a": entry(0, 16, [4], "OBJECT")}, four), {"unknown-dtype"}),
         "twice": (tensors(b'{"a":{},"a":{}}'), {"duplicate-key"}),
-        "deep": (tensors(b"[" * 100_000), {"too-deep"}),
+        "deep": (tensors(b'{"a":' * 100_000), {"too-deep"}),
         "list": (tensors([1]), LYING),
         "metadata": (tensors({"__metadata__": {"step": 1}}), LYING),
     }
@@ -219,7 +219,7 @@ def models() -> list[Artifact]:
     place = written.body(13, written.body(1, "location") + written.body(2, "../../etc/passwd")) + written.number(14, 1)
     protobufs: dict[str, tuple[bytes, set[str]]] = {
         "shape": (written.onnx(written.weight("a", [9], raw=ones)), {"lying-tensor"}),
-        "huge": (written.onnx(written.weight("a", [2**61, 2**61], raw=ones)), {"lying-tensor"}),
+        "huge": (written.onnx(written.weight("a", [2**61, 2**61], raw=ones)), LYING),
         "negative": (written.onnx(written.weight("a", [2**64 - 1], raw=ones)), LYING),
         "typed": (written.onnx(written.weight("a", [9], typed=written.body(4, ones))), {"lying-tensor"}),
         "both": (written.onnx(written.weight("a", [8], raw=ones, typed=written.body(4, ones))), {"lying-tensor"}),

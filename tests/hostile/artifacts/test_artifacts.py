@@ -1,4 +1,6 @@
 import resource
+import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -7,13 +9,18 @@ import pytest
 
 from remote_gpu_trainer.clock import SystemClock
 from remote_gpu_trainer.domain.artifacts import VerificationLevel
+from remote_gpu_trainer.verify.limits import VerifyLimits
 from remote_gpu_trainer.verify.run import verify
-from tests.hostile.artifacts.makers import families
+from tests.hostile.artifacts import informed, makers
 
 
-def test_there_are_more_than_a_hundred_hostile_artifacts_under_names_of_their_own() -> None:
+def families(canary: str) -> dict[str, Callable[[], list[makers.Artifact]]]:
+    return makers.families(canary) | informed.families()
+
+
+def test_there_are_more_than_two_hundred_hostile_artifacts_under_names_of_their_own() -> None:
     names = [name for make in families("canary").values() for name, _, _ in make()]
-    assert len(names) == len(set(names)) >= 120
+    assert len(names) == len(set(names)) >= 230
 
 
 @pytest.mark.parametrize("family", families(""))
@@ -43,3 +50,16 @@ def test_no_hostile_artifact_loads_runs_code_or_takes_the_others_down(tmp_path: 
     assert sorted(path.name for path in folder.iterdir()) == sorted(found)
     assert not report.passed
     assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss < 600 << 10
+
+
+def test_a_pickle_that_only_fills_memory_ends_at_its_limit_whatever_room_libraries_are_given(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "lists.pt", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("m/data.pkl", b"\x80\x02(" + b"]" * (3 << 20) + b"t.")
+
+    async def go() -> Any:
+        with anyio.fail_after(45):
+            limits = VerifyLimits(memory_bytes=160 << 20)
+            return await verify(tmp_path, manifest=None, expect=None, copy_id=None, clock=SystemClock(), limits=limits)
+
+    proof = anyio.run(go).files[0]
+    assert [finding.code for finding in proof.findings] == ["memory-limit"]

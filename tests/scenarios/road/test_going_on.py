@@ -22,7 +22,7 @@ async def cut_short(stage: Stage, name: str) -> tuple[str, int, bytes]:
     content = os.urandom(SIZE)
     root = Path(stage.market.look(f"/instances/{instance_id}")["order"]["root"])
     (root / "workspace" / "out" / "model.bin").write_bytes(content)
-    stage.market.do("/faults", route=f"SSH {instance_id}", kind="stall", bytes=COMES, count=1, after=1)
+    stage.market.do("/faults", route=f"SSH {instance_id}", kind="stall", bytes=COMES, count=50, after=1)
 
     async def take_away() -> None:
         home = stage.folder / "home" / "rgt" / "results" / run
@@ -37,6 +37,7 @@ async def cut_short(stage: Stage, name: str) -> tuple[str, int, bytes]:
     async with anyio.create_task_group() as group:
         group.start_soon(take_away)
         told = await stage.refused("copy_out", target=run)
+    assert stage.market.control.delete("/faults").status_code == 200
     assert f"Run {run} is parked" in told
     assert "no finished file was replaced" in told
     return run, instance_id, content

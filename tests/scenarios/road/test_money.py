@@ -28,14 +28,15 @@ async def test_an_instance_that_another_hand_rented_is_named_as_an_orphan_and_no
 
 
 async def test_a_stopped_run_is_listed_with_what_its_disk_costs(stage: Stage) -> None:
-    run, _ = await stage.rent("idle")
+    run, instance_id = await stage.rent("idle")
     await stage.call("stop_instance", target=run, acknowledge=["VAST1", "VAST33"])
+    disk = stage.market.look(f"/instances/{instance_id}")["burn_usd_per_hour"]
 
     money = await stage.call("spend")
 
     assert any(run in line for line in money["stopped_but_billing"]), money
     (row,) = (one for one in money["runs"] if one["run"] == run)
-    assert row["spent_usd"] >= 0
+    assert 0 < row["usd_per_hour_now"] == pytest.approx(disk)
 
 
 async def test_a_rental_over_a_cap_is_refused_with_both_numbers_and_asks_nothing_of_the_market(stage: Stage) -> None:

@@ -351,6 +351,7 @@ def test_of_many_clicks_at_once_one_counts(
         one.start()
     for one in clicks:
         one.join(timeout=20)
+    assert len(pages) == len(clicks)
     assert sum(len(TOKEN.findall(page.text)) for page in pages) == 1
     assert sorted(page.status_code for page in pages)[0] == 200
     assert all(page.status_code in (403, 409) for page in pages if not TOKEN.findall(page.text))

@@ -1,6 +1,8 @@
 """Values for tests of what lies on disk: a clock of one's own, a lease, plans, a copy and its proof."""
 
+import hashlib
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 from remote_gpu_trainer.domain.artifacts import (
     CopyReceipt,
@@ -222,6 +224,41 @@ def a_copy(copy: CopyId = COPY, lease: LeaseId = LEASE, *, path: str = "model.sa
         started_at=START,
         finished_at=START + timedelta(seconds=2),
         cost=None,
+    )
+
+
+def receipt_of(folder: Path, *names: str, claimed: str | None = None) -> CopyReceipt:
+    """A copy that has just come home into this folder: of these files, or of all at its top.
+
+    Args:
+        claimed: The hash that the machine told of each, where it is not that of the file.
+    """
+    paths = [folder / name for name in names] or sorted(path for path in folder.iterdir() if path.is_file())
+    now = datetime.now(UTC)
+    return CopyReceipt(
+        copy_id=COPY,
+        lease=LEASE,
+        instance_id=INSTANCE,
+        roots=("/workspace/out",),
+        destination=str(folder),
+        route=Route.DIRECT_SSH,
+        route_reason="the direct port answered",
+        manifest=Manifest(root="/workspace/out", entries=tuple(_entry_of(path, claimed) for path in paths)),
+        skipped=(),
+        not_copied=(),
+        bytes_transferred=0,
+        started_at=now,
+        finished_at=now,
+        cost=None,
+    )
+
+
+def _entry_of(path: Path, claimed: str | None) -> ManifestEntry:
+    with path.open("rb") as file:
+        digest = claimed or hashlib.file_digest(file, "sha256").hexdigest()
+    seen = path.stat()
+    return ManifestEntry(
+        path=path.name, kind=EntryKind.FILE, size=seen.st_size, mtime_ns=seen.st_mtime_ns, sha256=digest
     )
 
 

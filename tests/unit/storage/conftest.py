@@ -1,17 +1,12 @@
 """A store on loopback with one empty bucket, and copies that go there."""
 
-import hashlib
-import os
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from remote_gpu_trainer.clock import SystemClock
-from remote_gpu_trainer.domain.artifacts import CopyReceipt, EntryKind, Manifest, ManifestEntry, Route
-from remote_gpu_trainer.domain.ids import CopyId, InstanceId, LeaseId
 from remote_gpu_trainer.services.buckets import Buckets
 from remote_gpu_trainer.storage import BucketUrl, NoteFolder, S3Store
 from remote_gpu_trainer.transfer import CopyLimits
@@ -74,34 +69,3 @@ def quick(url: str) -> S3Store:
 def buckets(home: Path, *, open_store: Callable[[str], S3Store] = quick) -> Buckets:
     """The service over a home's notes."""
     return Buckets(open_store, NoteFolder(home / "uploads"), SystemClock())
-
-
-def receipt_of(folder: Path) -> CopyReceipt:
-    """A copy that has just come home into this folder."""
-    paths = sorted(path for path in folder.iterdir() if path.is_file())
-    now = datetime.now(UTC)
-    return CopyReceipt(
-        copy_id=CopyId("copy-1"),
-        lease=LeaseId("digits-k3vq7m"),
-        instance_id=InstanceId(7),
-        roots=("/workspace/out",),
-        destination=str(folder),
-        route=Route.DIRECT_SSH,
-        route_reason="the offer has a direct port",
-        manifest=Manifest(root="/workspace/out", entries=tuple(map(_entry, paths))),
-        skipped=(),
-        not_copied=(),
-        bytes_transferred=0,
-        started_at=now,
-        finished_at=now,
-        cost=None,
-    )
-
-
-def _entry(path: Path) -> ManifestEntry:
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    seen = os.stat(path)
-    return ManifestEntry(
-        path=path.name, kind=EntryKind.FILE, size=seen.st_size, mtime_ns=seen.st_mtime_ns, sha256=digest
-    )

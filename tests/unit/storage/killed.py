@@ -13,7 +13,8 @@ from remote_gpu_trainer.domain.ids import CopyId
 from remote_gpu_trainer.errors import TransferError
 from remote_gpu_trainer.storage import BucketUrl, S3Store
 from remote_gpu_trainer.transfer.limits import Progress
-from tests.unit.storage.conftest import LIMITS, URL, buckets, quick, receipt_of
+from tests.unit.database.builders import receipt_of
+from tests.unit.storage.conftest import LIMITS, URL, buckets, quick
 
 WHOLE = 1 << 40
 """No file has so many bytes: it is sent whole, in parts as long as a person's."""

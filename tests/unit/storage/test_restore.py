@@ -18,7 +18,8 @@ from remote_gpu_trainer.domain.ids import CopyId
 from remote_gpu_trainer.errors import DigestMismatch, LocalDiskFull, RemoteChanged, TransferError
 from remote_gpu_trainer.transfer.limits import Progress
 from tests.bucket import BUCKET, Faults
-from tests.unit.storage.conftest import LIMITS, MIB, PART, URL, buckets, receipt_of
+from tests.unit.database.builders import receipt_of
+from tests.unit.storage.conftest import LIMITS, MIB, PART, URL, buckets
 from tests.unit.storage.killed import WHOLE
 
 pytestmark = pytest.mark.anyio

@@ -14,7 +14,8 @@ from remote_gpu_trainer.domain.uploads import FileDigests
 from remote_gpu_trainer.errors import DigestMismatch, InvalidRequest, TransferError
 from remote_gpu_trainer.storage import BucketUrl, S3Store
 from tests.bucket import BUCKET, Faults
-from tests.unit.storage.conftest import buckets, receipt_of
+from tests.unit.database.builders import receipt_of
+from tests.unit.storage.conftest import buckets
 
 pytestmark = pytest.mark.anyio
 Opened = Callable[[bytes], int]

@@ -20,7 +20,8 @@ from remote_gpu_trainer.errors import DigestMismatch, TransferError
 from remote_gpu_trainer.storage import BucketUrl, NoteFolder, S3Store
 from remote_gpu_trainer.transfer.limits import Progress, ProgressSink
 from tests.bucket import BUCKET, Faults
-from tests.unit.storage.conftest import AT_ONCE, MIB, PART, URL, buckets, receipt_of
+from tests.unit.database.builders import receipt_of
+from tests.unit.storage.conftest import AT_ONCE, MIB, PART, URL, buckets
 from tests.unit.storage.killed import WHOLE
 
 pytestmark = pytest.mark.anyio

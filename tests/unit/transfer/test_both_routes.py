@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from remote_gpu_trainer.emulator.box import MachineRsync
-from remote_gpu_trainer.errors import ConnectionCut, TransferError
+from remote_gpu_trainer.errors import ConnectionCut, RouteRefused, TransferError
 from remote_gpu_trainer.ports import ByteStream
 from remote_gpu_trainer.ssh import ParamikoHost
 from remote_gpu_trainer.transfer import far_hasher, read_manifest, recheck_local
@@ -244,6 +244,8 @@ async def test_the_half_of_a_file_that_changed_since_serves_as_far_as_it_is_stil
     content = b"other" + content[5:] + b"and more"
     (far.out / "big").write_bytes(content)
 
+    with pytest.raises(RouteRefused, match="VAST9"):  # for all that may have to come, though most will not
+        await machine.salvage(home, limits=LIMITS.model_copy(update={"max_cost": 23 * MIB / 1e9 * 0.02}))
     receipt = await machine.salvage(home)
 
     assert receipt.bytes_transferred < 24 * MIB - 8 * MIB
@@ -372,9 +374,13 @@ async def test_a_copy_over_ssh_clears_away_what_a_broken_rescue_left(
     staged.mkdir(parents=True)
     for name in ("big", ".big.x1Y2z3", "other", ".other.x1Y2z3", ".big.rc"):
         (staged / name).write_bytes(content[:MIB])
+    lent = home / ".rgt-partial" / "rescue-bases"
+    lent.mkdir()
+    os.link(staged / "other", lent / "other")
 
     await far.pull(home)
 
+    assert not lent.exists()
     assert sorted(os.listdir(staged)) == [".big.rc", ".other.x1Y2z3", "other"]
     assert tree(home) == {"big": content}
 

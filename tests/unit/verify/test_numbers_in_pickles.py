@@ -123,7 +123,16 @@ def test_a_walk_to_the_end_keeps_every_foreign_name_and_stops_at_what_only_an_at
     reader = Reader(whole=True)
     reader.read(io.BytesIO(b"\x80\x02cmine\nArgs\n)\x81}X\x01\x00\x00\x00acyours\nKind\nX\x01\x00\x00\x00x\x85Rsb."))
     assert reader.wanted == ["mine.Args", "yours.Kind"]
-    for name in (b"os\nsystem", b"mine\nos", b"builtins\ngetattr", b"os.path\njoin", b"operator\nattrgetter"):
+    for name in (b"torch.hubs\nload", b"torch.optim.adam\nAdam", b"pandas\nTimestamp"):
+        Reader(whole=True).read(io.BytesIO(b"\x80\x02c" + name + b"\n)R."))
+    for name in (
+        b"os\nsystem",
+        b"mine\nos",
+        b"builtins\ngetattr",
+        b"os.path\njoin",
+        b"operator\nattrgetter",
+        b"torch.hub\nload",
+    ):
         with pytest.raises(BrokenArtifact, match="not allowed"):
             Reader(whole=True).read(io.BytesIO(b"\x80\x02c" + name + b"\n)R."))
     with pytest.raises(BrokenArtifact, match="not allowed"):

@@ -4,7 +4,7 @@ import os
 import struct
 import threading
 import zlib
-from datetime import UTC, datetime
+from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 
 import anyio
@@ -14,23 +14,21 @@ from safetensors.numpy import save_file  # pyright: ignore[reportUnknownVariable
 
 from remote_gpu_trainer.clock import SystemClock
 from remote_gpu_trainer.domain.artifacts import (
-    CopyReceipt,
     EntryKind,
     Expectations,
     FileProof,
     Manifest,
     ManifestEntry,
-    Route,
     VerificationLevel,
     VerificationReport,
 )
-from remote_gpu_trainer.domain.ids import CopyId, InstanceId, LeaseId
 from remote_gpu_trainer.errors import InvalidRequest, UnsafePath
 from remote_gpu_trainer.transfer.paths import PARTIAL_FOLDER
 from remote_gpu_trainer.verify.fresh import FreshCopies, Known
 from remote_gpu_trainer.verify.limits import VerifyLimits
 from remote_gpu_trainer.verify.places import UNFINISHED
 from remote_gpu_trainer.verify.run import verify
+from tests.unit.database.builders import receipt_of
 
 
 def run(
@@ -89,12 +87,14 @@ def test_each_common_format_loads_and_tells_its_facts(tmp_path: Path) -> None:
     np.savez(tmp_path / "y.npz", a=np.arange(5), b=np.ones((2, 2), np.float32))
     (tmp_path / "r.json").write_text('{"loss": 1.5, "deep": {"acc": 0.5}}')
     (tmp_path / "m.jsonl").write_text('{"step": 1}\n{"step": 2}\n')
+    (tmp_path / "trainer_state.json").write_text('{"epoch": 0.48, "global_step": 7}')
     found = proofs(run(tmp_path))
     assert {proof.level for proof in found.values()} == {VerificationLevel.LOADS}
     assert found["m.safetensors"].facts["parameters"] == 17
     assert found["m.safetensors"].facts["step"] == 7
     assert found["y.npz"].facts["tensors"] == 2
     assert found["m.jsonl"].facts["step"] == 2
+    assert found["trainer_state.json"].facts | {"epoch": 0.48, "step": 7} == found["trainer_state.json"].facts
 
 
 def test_what_no_loader_knows_stays_at_digest_and_says_so(tmp_path: Path) -> None:
@@ -238,13 +238,23 @@ def test_nothing_is_imported_from_where_the_artifacts_lie(tmp_path: Path, monkey
     canary = tmp_path / "canary"
     home = tmp_path / "home"
     home.mkdir()
-    for module in ("torch", "numpy", "PIL", "json", "pyarrow", "sitecustomize"):
-        (home / f"{module}.py").write_text(f"open({str(canary)!r}, 'w')\n")
+    evil = f"open({str(canary)!r}, 'w')\n"
+    for module in ("torch", "numpy", "PIL", "json", "pyarrow", "sitecustomize", "usercustomize", "conftest", "zipfile"):
+        (home / f"{module}.py").write_text(evil)
+        (home / f"{module}.so").write_bytes(b"\x7fELF")
+        (home / f"{module}{EXTENSION_SUFFIXES[0]}").write_bytes(b"\x7fELF")
+    (home / "evil.pth").write_text(f"import os; {evil}")
+    (home / "evil-1.dist-info").mkdir()
+    (home / "evil-1.dist-info" / "entry_points.txt").write_text("[torch.backends]\nevil = conftest:open\n")
+    (home / "pyvenv.cfg").write_text("home = .\n")
     weights(home / "m.safetensors")
     (home / "m.pt").write_bytes(b"PK\x03\x04")
     (home / "i.jpg").write_bytes(b"\xff\xd8\xff")
     monkeypatch.chdir(home)
-    monkeypatch.setenv("PYTHONPATH", str(home))
+    for name in ("PYTHONPATH", "PYTHONHOME", "PYTHONUSERBASE", "LD_LIBRARY_PATH", "PYTHONPLATLIBDIR"):
+        monkeypatch.setenv(name, str(home))
+    monkeypatch.setenv("PYTHONSTARTUP", str(home / "conftest.py"))
+    monkeypatch.setenv("PYTHONINSPECT", "1")
     assert proofs(run(home))["m.safetensors"].level is VerificationLevel.LOADS
     assert not canary.exists()
 
@@ -286,10 +296,14 @@ def test_a_table_and_an_image_load_and_a_flipped_pixel_breaks_the_image(tmp_path
     (tmp_path / "bad.png").write_bytes(image[:45] + bytes([image[45] ^ 1]) + image[46:])
     crc = image.index(pixels) + len(pixels) - 1
     (tmp_path / "crc.png").write_bytes(image[:crc] + bytes([image[crc] ^ 1]) + image[crc + 1 :])
+    woven = struct.pack(">IIBBBBB", 4, 4, 8, 0, 0, 0, 1)  # in passes of 2, 2, 3, 6 and 10 bytes
+    pixels_woven = chunk(b"IDAT", zlib.compress(bytes(23)))
+    (tmp_path / "woven.png").write_bytes(image[:8] + chunk(b"IHDR", woven) + pixels_woven + chunk(b"IEND", b""))
     (tmp_path / "m.csv").write_text("step,loss\n1,0.5\n2,nan\n")
     (tmp_path / "ragged.csv").write_text("step,loss\n1\n2,0.5,9\n3,0.5")
     found = proofs(run(tmp_path))
     assert found["good.png"].level is VerificationLevel.LOADS
+    assert found["woven.png"].level is VerificationLevel.LOADS
     for name in ("bad.png", "crc.png"):
         assert (found[name].level, codes(found[name])) == (VerificationLevel.DIGEST, {"corrupt"})
     assert codes(found["ragged.csv"]) == {"ragged", "no-final-newline"}
@@ -324,36 +338,6 @@ def test_a_digest_just_proven_is_believed_only_while_the_file_is_the_same(tmp_pa
 def marks(path: Path) -> tuple[int, int, int, int]:
     seen = path.stat()
     return seen.st_size, seen.st_mtime_ns, seen.st_ctime_ns, seen.st_ino
-
-
-def receipt_of(folder: Path, *names: str, claimed: str | None = None) -> CopyReceipt:
-    now = datetime.now(UTC)
-    entries = [
-        ManifestEntry(
-            path=name,
-            kind=EntryKind.FILE,
-            size=(folder / name).stat().st_size,
-            mtime_ns=(folder / name).stat().st_mtime_ns,
-            sha256=claimed or hashlib.sha256((folder / name).read_bytes()).hexdigest(),
-        )
-        for name in names
-    ]
-    return CopyReceipt(
-        copy_id=CopyId("copy-1"),
-        lease=LeaseId("digits-k3vq7m"),
-        instance_id=InstanceId(7),
-        roots=("/workspace/out",),
-        destination=str(folder),
-        route=Route.DIRECT_SSH,
-        route_reason="",
-        manifest=Manifest(root="/workspace/out", entries=tuple(entries)),
-        skipped=(),
-        not_copied=(),
-        bytes_transferred=0,
-        started_at=now,
-        finished_at=now,
-        cost=None,
-    )
 
 
 def test_a_file_altered_behind_the_copy_is_hashed_anew_even_with_its_old_time(tmp_path: Path) -> None:

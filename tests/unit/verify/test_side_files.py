@@ -1,5 +1,6 @@
 """A file that nothing may load beside weights that load: named, never loaded, and no reason to keep paying."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -73,6 +74,61 @@ def test_settings_alone_or_beside_broken_weights_prove_nothing(tmp_path: Path) -
     assert not run(tmp_path).passed
     (tmp_path / "model.safetensors").write_bytes(b"\x08")
     assert severities(proofs(run(tmp_path))["training_args.bin"]) == {FOREIGN_CLASSES: Severity.ERROR}
+
+
+def checkpoint(folder: Path, *names: str) -> None:
+    """A folder as the Trainer leaves it: what it resumes from, and the files named."""
+    folder.mkdir()
+    tensor = archived(b"\x80\x02" + TENSOR + b".", _0=FOUR)
+    for name in ("optimizer.pt", "scheduler.pt", "rng_state.pth", "rng_state_0.pth", "scaler.pt", *names):
+        (folder / name).write_bytes(tensor)
+    (folder / "trainer_state.json").write_text('{"epoch": 1.0, "global_step": 4}')
+    (folder / "training_args.bin").write_bytes(archived(arguments()))
+
+
+def told(folder: Path) -> dict[str, str]:
+    """What is said of the settings in each checkpoint below a folder."""
+    found = proofs(run(folder))
+    return {
+        path.split("/")[0]: f"{proof.findings[0].severity}: {proof.findings[0].message}"
+        for path, proof in found.items()
+        if path.endswith("training_args.bin")
+    }
+
+
+def test_beside_means_the_same_folder_and_what_a_run_resumes_from_is_no_model(tmp_path: Path) -> None:
+    save_file({"w": np.ones(4, np.float32)}, tmp_path / "model.safetensors")
+    checkpoint(tmp_path / "checkpoint-1")
+    checkpoint(tmp_path / "checkpoint-2", "pytorch_model.bin")
+    said = told(tmp_path)
+    assert said["checkpoint-1"].startswith("error: loading it would run code of transformers.training_args")
+    assert "no file beside it is proven to hold the model" in said["checkpoint-1"]
+    assert said["checkpoint-2"].startswith("warning: loading it would run code of transformers.training_args")
+    assert "so nothing loaded it" in said["checkpoint-2"]
+    assert "checkpoint-2/pytorch_model.bin beside it is whole" in said["checkpoint-2"]
+
+
+def test_a_model_in_parts_beside_settings_counts_with_its_index_and_all_its_parts(tmp_path: Path) -> None:
+    parts = [f"model-0000{number}-of-00002.safetensors" for number in (1, 2)]
+    for name in ("whole", "cut", "bare"):
+        checkpoint(tmp_path / name)
+        for number, part in enumerate(parts):
+            save_file({f"w{number}": np.ones(4, np.float32)}, tmp_path / name / part)
+        index = {"metadata": {"total_size": 32}, "weight_map": {"w0": parts[0], "w1": parts[1]}}
+        (tmp_path / name / "model.safetensors.index.json").write_text(json.dumps(index))
+    (tmp_path / "cut" / parts[1]).unlink()
+    (tmp_path / "bare" / "model.safetensors.index.json").unlink()
+    said = {name: words.split(":")[0] for name, words in told(tmp_path).items()}
+    assert said == {"whole": "warning", "cut": "error", "bare": "error"}
+
+
+def test_tensor_names_are_not_compared_with_what_a_run_resumes_from(tmp_path: Path) -> None:
+    for step in (1, 2):
+        checkpoint(tmp_path / f"checkpoint-{step}")
+        save_file({"w": np.ones(4, np.float32)}, tmp_path / f"checkpoint-{step}" / "model.safetensors")
+    expect = Expectations(same_names_as="checkpoint-1/model.safetensors")
+    report = run(tmp_path, expect=expect)
+    assert report.passed, report.unmet
 
 
 @pytest.mark.parametrize("accepted", [(), ("**/training_args.bin", "*")])

@@ -88,6 +88,10 @@ def test_silence_ends_with_the_time_that_the_file_has_and_an_early_end_is_told(f
     assert code(answered(file, "end.sendall(b'half')\nsys.exit(3)")) == "loader-died"
 
 
+def test_an_end_by_the_limit_on_cpu_is_told_as_that(file: int) -> None:
+    assert code(answered(file, "import signal\nos.kill(os.getpid(), signal.SIGXCPU)")) == "timeout"
+
+
 def test_the_worker_of_the_next_file_is_a_new_one(file: int) -> None:
     worker = Worker(VerifyLimits(seconds=20), [sys.executable, "-I", "-c", TAKE + "sys.exit(3)"])
     assert [code(worker.load(file, 2, BY_NAME["json"])) for _ in range(2)] == ["loader-died"] * 2

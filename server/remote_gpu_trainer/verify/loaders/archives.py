@@ -1,9 +1,7 @@
-"""zip, and what is packed by gzip, bzip2, xz or zstd: read to the end and never written, with limits against bombs."""
+"""What is packed by gzip, bzip2, xz or zstd: read to the end and never written, with limits against bombs."""
 
 import contextlib
 import importlib
-import stat
-import struct
 import unicodedata
 import zipfile
 import zlib
@@ -14,7 +12,6 @@ from remote_gpu_trainer.verify import confine
 from remote_gpu_trainer.verify.outcome import BrokenArtifact, Outcome
 from remote_gpu_trainer.verify.source import Source
 
-MEMBERS_MOST = 200_000
 RATIO_MOST = 200
 """Unpacked bytes per packed byte, judged beyond UNPACKED_FREE; text of logs stays below 100."""
 UNPACKED_FREE = 64 << 20
@@ -24,8 +21,6 @@ ZSTD_WINDOW = 128 << 20
 ZSTD_PIECE = 2 << 10
 """Packed bytes at a time: four of them may stand for 128 KiB, so these for 64 MiB."""
 PIECE = 1 << 20
-_END, _END64, _LOCATOR = struct.Struct("<4s4H2LH"), struct.Struct("<4sQ2H2L4Q"), struct.Struct("<4sLQL")
-"""The records at the end of a zip, and of a large one. Source: PKWARE's APPNOTE, 4.3.14 to 4.3.16."""
 PACKING_ERRORS: set[type[Exception]] = set()
 """What the packings beyond zlib raise; none before their modules are imported."""
 UNPACKING = (zlib.error, EOFError, OSError)
@@ -76,90 +71,16 @@ def unsafe_name(name: str) -> bool:
     return ".." in plain.split("/") or any(unicodedata.category(letter) in {"Cc", "Cf"} for letter in name)
 
 
-def open_zip(stream: IO[bytes], size: int) -> zipfile.ZipFile:
-    """A zip whose directory was judged: its place, names, doubles, overlaps, encryption, claimed sizes.
-
-    Raises:
-        BrokenArtifact: anything of that.
-    """
-    try:
-        archive = zipfile.ZipFile(stream)
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, EOFError, UnicodeDecodeError) as error:
-        raise BrokenArtifact("corrupt", f"it is not a whole zip: {str(error)[:120]}") from error
-    infos = archive.infolist()
-    if not _directory_in_place(stream, size, archive):
-        raise BrokenArtifact(
-            "two-directories", "its end names another place for the list of members than where it lies"
-        )
-    if len(infos) > MEMBERS_MOST:
-        raise BrokenArtifact("too-many-members", f"{len(infos)} members, and {MEMBERS_MOST} are allowed")
-    seen: set[str] = set()
-    reached = 0
-    unpacked = Unpacked(size)
-    for info in sorted(infos, key=lambda info: info.header_offset):
-        if unsafe_name(info.filename) or stat.S_ISLNK(info.external_attr >> 16):
-            raise BrokenArtifact("unsafe-name", f"the member {info.filename[:80]!r} leads out or is a link")
-        if info.filename in seen:
-            raise BrokenArtifact("duplicate-member", f"{info.filename[:80]!r} is there twice")
-        if info.header_offset < reached or info.flag_bits & 1:
-            raise BrokenArtifact("overlap", f"{info.filename[:80]!r} overlaps another member or is encrypted")
-        seen.add(info.filename)
-        reached = info.header_offset + 30 + info.compress_size
-        unpacked.add(info.file_size)
-    if reached > size:
-        raise BrokenArtifact("truncated", f"members reach to byte {reached} of {size}")
-    return archive
-
-
-def _directory_in_place(stream: IO[bytes], size: int, archive: zipfile.ZipFile) -> bool:
-    """Whether the directory ends where the end record begins, and begins where that record says.
-
-    Python looks for it before the end record, other readers where the record says: a file in which these are two
-    places holds one archive for us and another one for them.
-    """
-    end = size - _END.size - len(archive.comment)
-    signature, *_, length, begin, _ = _END.unpack(_at(stream, end, _END.size))
-    locator = _at(stream, end - _LOCATOR.size, _LOCATOR.size) if end >= _LOCATOR.size else b""
-    if locator.startswith(b"PK\x06\x07"):
-        record = end - _LOCATOR.size - _END64.size
-        body = _at(stream, record, _END64.size) if record >= 0 else b""
-        if _LOCATOR.unpack(locator)[2] != record or not body.startswith(b"PK\x06\x06"):
-            return False
-        end, (*_, length, begin) = record, _END64.unpack(body)
-    return signature == b"PK\x05\x06" and begin == archive.start_dir and begin + length == end
-
-
-def _at(stream: IO[bytes], offset: int, length: int) -> bytes:
-    stream.seek(offset)
-    return stream.read(length)
-
-
-def load_zip(source: Source) -> Outcome:
-    """Read every member of a zip, with its CRC."""
-    outcome = Outcome()
-    total = members = 0
-    with source.stream() as stream, open_zip(stream, source.size) as archive:
-        for info in archive.infolist():
-            try:
-                member = archive.open(info)
-            except (zipfile.BadZipFile, NotImplementedError, RuntimeError, ValueError) as error:
-                raise BrokenArtifact("corrupt", f"{info.filename[:80]!r}: {str(error)[:120]}") from error
-            with member:
-                total += sum(len(piece) for piece in pieces(member, source.size))
-            members += 1
-    outcome.facts.update(members=members, unpacked_bytes=total)
-    if not members:
-        outcome.warn("empty", "it holds no member")
-    return outcome
-
-
 def load_packed(source: Source, name: str) -> Outcome:
     """Read a packed stream to its end, with its checksum. ``name`` is one of ``gzip``, ``bz2``, ``xz``, ``zstd``."""
     with source.stream() as stream, opened(name, stream) as unpacked:
         if unpacked is None:
             return no_loader(name)
         outcome = Outcome()
-        outcome.facts["unpacked_bytes"] = sum(len(piece) for piece in pieces(unpacked, source.size))
+        total = sum(len(piece) for piece in pieces(unpacked, source.size))
+        outcome.facts["unpacked_bytes"] = total
+        if not total:
+            outcome.warn("empty", "nothing is packed in it")
     return outcome
 
 

@@ -1,6 +1,7 @@
 """numpy: npy and npz, the header read by numpy's own parser, the data scanned, pickled objects refused."""
 
 import math
+import tokenize
 import zipfile
 from typing import IO, Any
 
@@ -8,11 +9,16 @@ import numpy as np
 from numpy.lib import format as npy
 
 from remote_gpu_trainer.verify.floats import ScanTotals, TensorScan
-from remote_gpu_trainer.verify.loaders.archives import open_zip, pieces
+from remote_gpu_trainer.verify.loaders.archives import pieces
+from remote_gpu_trainer.verify.loaders.zips import open_zip, opened_member
 from remote_gpu_trainer.verify.outcome import BrokenArtifact, Outcome
 from remote_gpu_trainer.verify.source import Source
 
 _NAMES = {"f2": "F16", "f4": "F32", "f8": "F64", "c8": "C64", "c16": "C128"}
+_MALFORMED = (
+    ValueError, EOFError, zipfile.BadZipFile, TypeError, SyntaxError, RecursionError, tokenize.TokenError,
+)  # fmt: skip
+"""What numpy's parser of headers raises; the last where it takes one for a header of Python 2."""
 
 
 def load(source: Source) -> Outcome:
@@ -31,7 +37,7 @@ def load_npz(source: Source) -> Outcome:
         for info in archive.infolist():
             if not info.filename.endswith(".npy"):
                 raise BrokenArtifact("not-an-array", f"{info.filename[:80]!r} in it is not an array")
-            with archive.open(info) as member:
+            with opened_member(archive, info) as member:
                 _array(info.filename.removesuffix(".npy"), member, info.file_size, outcome, totals)
     totals.tell(outcome)
     return outcome
@@ -44,11 +50,12 @@ def _array(name: str, stream: IO[bytes], size: int, outcome: Outcome, totals: Sc
         if reader is None:
             raise BrokenArtifact("unknown-version", f"npy version {version[0]}.{version[1]} is not known")
         shape, _, dtype = reader(stream)
-    except (ValueError, EOFError, zipfile.BadZipFile, TypeError, SyntaxError, RecursionError) as error:
+    except _MALFORMED as error:
         raise BrokenArtifact("lying-header", f"the header of {name[:80]!r} is malformed: {str(error)[:120]}") from error
     if dtype.hasobject:
         raise BrokenArtifact("object-dtype", f"{name[:80]!r} holds pickled objects, which are never unpickled")
-    if any(not 0 <= side < 2**62 for side in shape):
+    room = math.prod(max(1, side) for side in shape) * max(1, int(dtype.itemsize))  # numpy counts no side as nothing
+    if any(side < 0 for side in shape) or room >= 2**62 or (not dtype.itemsize and math.prod(shape)):
         raise BrokenArtifact("lying-header", f"{name[:80]!r} has an impossible shape")
     expected = math.prod(shape) * int(dtype.itemsize)
     kind = _NAMES.get(f"{dtype.kind}{dtype.itemsize}", "")

@@ -5,14 +5,14 @@ from dataclasses import dataclass, field
 import numpy as np
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class Name:
     """A global that the pickle asks for."""
 
     text: str
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class Call:
     """A call that the pickle asks for and does not get."""
 
@@ -20,7 +20,7 @@ class Call:
     args: list[object]
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class Storage:
     """A persistent id."""
 
@@ -29,7 +29,7 @@ class Storage:
     elements: int
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class Box:
     """A list, dict or tuple; dict entries lie as pairs in a row."""
 
@@ -37,7 +37,7 @@ class Box:
     items: list[object] = field(default_factory=list[object])
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class Dtype:
     """A numpy type of numbers."""
 
@@ -51,7 +51,7 @@ class Dtype:
         return {"f2": "F16", "f4": "F32", "f8": "F64", "c8": "C64", "c16": "C128"}.get(self.code)
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class Array:
     """A numpy array or scalar whose bytes lie in the pickle itself; ``dtype`` None until its state came."""
 

@@ -53,9 +53,12 @@ def load(source: Source) -> Outcome:
         raise BrokenArtifact("unknown-version", f"version {version} is not known, or it is big-endian")
     tensors, entries = cursor.whole("Q"), cursor.whole("Q")
     budget.spend(tensors + entries)
-    alignment = 32
+    alignment, keys = 32, set[str]()
     for _ in range(entries):
         key, value = _text(cursor), _value(cursor, cursor.whole("I"), budget, 0)
+        if key in keys:
+            raise BrokenArtifact("duplicate-key", f"it sets {key[:80]!r} twice")
+        keys.add(key)
         if key == "general.alignment":
             alignment = int(value) if isinstance(value, int) else 0
         elif key == "general.architecture" and isinstance(value, str):

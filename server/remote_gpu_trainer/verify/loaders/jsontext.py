@@ -15,6 +15,8 @@ NAME_MOST, PART_MOST, PARTS_MOST, SHARDS_MOST = 500, 200, 10_000, 8 << 20
 """Letters of a tensor's and of a part's name, parts, and letters of all names together."""
 _TOKENS = re.compile(rb'"(?:[^"\\]|\\.)*+"|[\[{]|[\]}]', re.DOTALL)
 
+_HALF_PAIR = re.compile(rb"\\u[dD][89a-fA-F]")
+
 
 def parse_json(data: bytes, *, what: str = "document") -> object:
     """One JSON value; NaN and Infinity are taken as floats, so that they can be reported.
@@ -32,7 +34,12 @@ def parse_json(data: bytes, *, what: str = "document") -> object:
         elif opening in b"]}":
             depth -= 1
     try:
-        return cast(object, json.loads(data.decode("utf-8"), object_pairs_hook=_unique))
+        value = cast(object, json.loads(data.decode("utf-8"), object_pairs_hook=_unique))
+        if _HALF_PAIR.search(data):  # only then may a letter be no letter
+            json.dumps(value, ensure_ascii=False).encode("utf-8")
+        return value
+    except UnicodeEncodeError as error:
+        raise BrokenArtifact("not-utf8", f"the {what} holds half of a pair that makes a letter") from error
     except UnicodeDecodeError as error:
         raise BrokenArtifact("not-utf8", f"the {what} is not UTF-8 at byte {error.start}") from error
     except ValueError as error:  # JSONDecodeError, and integers longer than Python converts
@@ -72,21 +79,33 @@ def tell_numbers(numbers: dict[str, float], outcome: Outcome) -> None:
     outcome.numbers = numbers
     for key, fact in (("step", "step"), ("global_step", "step"), ("epoch", "epoch")):
         number = numbers.get(key)
-        if number is not None and math.isfinite(number) and number == int(number) and abs(number) < 2**53:
+        if number is None or not math.isfinite(number) or abs(number) >= 2**53:
+            continue
+        if number == int(number):
             outcome.facts.setdefault(fact, int(number))
+        elif fact == "epoch":  # trainers write how much of it is done
+            outcome.facts.setdefault(fact, number)
     odd = sorted(key for key, number in numbers.items() if not math.isfinite(number))
     if odd:
         outcome.warn("non-finite", f"{len(odd)} numbers are not finite, first {odd[0][:80]!r}")
 
 
-def _tell_shards(weight_map: object, outcome: Outcome) -> None:
+def _beside(part: str) -> bool:
+    plain = part.isprintable() and "/" not in part and "\\" not in part
+    return plain and part not in {"", ".", ".."} and len(part) <= PART_MOST
+
+
+def _tell_shards(index: dict[str, object], outcome: Outcome) -> None:
     """Keep which part of a model holds which tensor, as the index of transformers and diffusers says it."""
-    if not isinstance(weight_map, dict):
+    if "weight_map" not in index:
         return
-    pairs = [(name, part) for name, part in cast(dict[str, object], weight_map).items() if isinstance(part, str)]
-    if len(pairs) != len(cast(dict[str, object], weight_map)) or any(len(name) > NAME_MOST for name, _ in pairs):
+    weight_map = index["weight_map"]
+    entries = cast(dict[str, object], weight_map) if isinstance(weight_map, dict) else {}
+    pairs = [(name, part) for name, part in entries.items() if isinstance(part, str)]
+    if not pairs or len(pairs) != len(entries) or any(len(name) > NAME_MOST for name, _ in pairs):
+        outcome.warn("odd-index", "its weight_map does not name a file for each tensor, so no part was looked for")
         return
-    if any(not part or "/" in part or "\\" in part or len(part) > PART_MOST for _, part in pairs):
+    if any(not _beside(part) for _, part in pairs):
         outcome.error("unsafe-name", "it names a part that does not lie beside it")
         return
     if sum(len(name) for name, _ in pairs) > SHARDS_MOST or len({part for _, part in pairs}) > PARTS_MOST:
@@ -95,6 +114,10 @@ def _tell_shards(weight_map: object, outcome: Outcome) -> None:
     for name, part in pairs:
         outcome.shards.setdefault(part, []).append(name)
     outcome.facts["parts"] = len(outcome.shards)
+    metadata = index.get("metadata")
+    total = cast(dict[str, object], metadata).get("total_size") if isinstance(metadata, dict) else None
+    if isinstance(total, int | float) and not isinstance(total, bool) and 0 <= total < 2**62:
+        outcome.facts["total_size"] = int(total)
 
 
 def load(source: Source) -> Outcome:
@@ -108,7 +131,7 @@ def load(source: Source) -> Outcome:
     if isinstance(value, dict):
         entries = cast(dict[str, object], value)
         outcome.facts.update(kind="object", entries=len(entries))
-        _tell_shards(entries.get("weight_map"), outcome)
+        _tell_shards(entries, outcome)
     elif isinstance(value, list):
         outcome.facts.update(kind="array", entries=len(cast(list[object], value)))
     tell_numbers(numbers_of(cast(object, value)), outcome)

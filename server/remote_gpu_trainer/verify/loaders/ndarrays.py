@@ -9,10 +9,10 @@ from typing import Any, cast
 
 import numpy as np
 
+from remote_gpu_trainer.verify.loaders.containers import ENCODE
 from remote_gpu_trainer.verify.loaders.described import Array, Box, Call, Dtype, Name
 from remote_gpu_trainer.verify.outcome import BrokenArtifact
 
-ENCODE = "_codecs encode"
 ARRAY_TYPE, DTYPE = "numpy ndarray", "numpy dtype"
 RECONSTRUCT = {f"numpy.{core}.multiarray _reconstruct" for core in ("core", "_core")}
 SCALAR = {f"numpy.{core}.multiarray scalar" for core in ("core", "_core")}

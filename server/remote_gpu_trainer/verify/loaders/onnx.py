@@ -4,6 +4,7 @@ Format: onnx.proto of ONNX 1.19 (field numbers and data types). No library is as
 """
 
 import math
+import posixpath
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -22,7 +23,8 @@ TYPES: dict[int, tuple[str, int]] = {
     25: ("U2", 2), 26: ("I2", 2),
 }  # fmt: skip
 _FLOATS, _DOUBLES, _VARINTS, _TEXTS = 4, 10, (5, 7, 11), 6
-_RAW = 9
+_RAW, _TRAINING, _FUNCTION = 9, 20, 25
+SIDES_MOST, ELEMENTS_MOST, PLACE_MOST = 64, 1 << 62, 200
 DEPTH_MOST = 16
 NODES = "nodes"
 
@@ -58,6 +60,7 @@ def load(source: Source) -> Outcome:
     outcome = Outcome()
     walk = _Walk(source, outcome, ScanTotals(), Budget(), set())
     version, opsets, graphs = 0, 0, list[tuple[int, int]]()
+    beside = list[tuple[int, int, int]]()
     for number, begin, end in Cursor(source, 0, source.size).fields(walk.budget):
         if number == 1 and end < 0:
             version = begin
@@ -65,11 +68,19 @@ def load(source: Source) -> Outcome:
             opsets += 1
         elif number == 7 and end >= 0:
             graphs.append((begin, end))
+        elif number in (_TRAINING, _FUNCTION):
+            beside.append((number, *_body(begin, end)))
     if not 1 <= version <= 1000 or not opsets or len(graphs) != 1:
         raise BrokenArtifact("not-onnx", "it holds no version, no operator set, or not one graph")
     outcome.facts.update(ir_version=version, nodes=0, tensors=0, parameters=0)
     _graph(walk, *graphs[0], 0)
-    outcome.facts["dtypes"] = ", ".join(sorted(walk.dtypes))
+    for field_number, begin, end in beside:
+        for number, inner, inner_end in Cursor(source, begin, end).fields(walk.budget):
+            if field_number == _FUNCTION and number == 7:
+                _node(walk, _body(inner, inner_end), 0)
+            elif field_number == _TRAINING and number in (1, 2):
+                _graph(walk, *_body(inner, inner_end), 0)
+    outcome.facts["dtypes"] = ", ".join(sorted(walk.dtypes))[:400]
     walk.totals.tell(outcome)
     return outcome
 
@@ -80,6 +91,8 @@ def _graph(walk: _Walk, begin: int, end: int, depth: int) -> None:
     for number, inner, inner_end in Cursor(walk.source, begin, end).fields(walk.budget):
         if number == 5:
             _weight(walk, _body(inner, inner_end))
+        elif number == 15:
+            _sparse(walk, _body(inner, inner_end))
         elif number == 1:
             walk.outcome.facts[NODES] = int(walk.outcome.facts[NODES]) + 1
             _node(walk, _body(inner, inner_end), depth)
@@ -94,6 +107,15 @@ def _node(walk: _Walk, body: tuple[int, int], depth: int) -> None:
                 _weight(walk, _body(at, until))
             elif inner in (6, 11):
                 _graph(walk, *_body(at, until), depth + 1)
+            elif inner in (22, 23):
+                _sparse(walk, _body(at, until))
+
+
+def _sparse(walk: _Walk, body: tuple[int, int]) -> None:
+    """Values and places of a sparse weight, each a tensor."""
+    for number, begin, end in Cursor(walk.source, *body).fields(walk.budget):
+        if number in (1, 2):
+            _weight(walk, _body(begin, end))
 
 
 def _body(begin: int, end: int) -> tuple[int, int]:
@@ -105,20 +127,21 @@ def _body(begin: int, end: int) -> tuple[int, int]:
 def _weight(walk: _Walk, body: tuple[int, int]) -> None:
     tensor = _described(walk, body)
     label = repr(tensor.name[:80])
-    if not tensor.kind or any(not 0 <= side < 2**62 for side in tensor.sides):
+    elements = math.prod(tensor.sides)
+    if not tensor.kind or any(side >= ELEMENTS_MOST for side in tensor.sides) or elements >= ELEMENTS_MOST:
         raise BrokenArtifact("lying-header", f"{label} has no type or an impossible shape")
     kind, bits = TYPES.get(tensor.kind, (f"type {tensor.kind}", 0))
-    elements = math.prod(tensor.sides)
     outcome, facts = walk.outcome, walk.outcome.facts
     if tensor.kind not in TYPES:
         outcome.loaded = False
         outcome.warn("unknown-dtype", f"{label} is of {kind}, whose size is not known: its extent was not checked")
     elif tensor.external:
-        if unsafe_name(tensor.location):
+        if unsafe_name(tensor.location) or len(tensor.location) > PLACE_MOST:
             raise BrokenArtifact("unsafe-name", f"{label} lies in {tensor.location[:80]!r}, which leads out")
         outcome.loaded = False
         if not any(code == "external-data" for code, _, _ in outcome.findings):
             outcome.warn("external-data", f"weights lie in {tensor.location[:80]!r}, which was not read with it")
+        outcome.shards.setdefault(posixpath.normpath(tensor.location), [])
     elif tensor.raw is not None:
         length = tensor.raw[1] - tensor.raw[0]
         if tensor.held or not bits or length != (elements * bits + 7) // 8:
@@ -152,6 +175,8 @@ def _described(walk: _Walk, body: tuple[int, int]) -> _Tensor:
     for number, begin, end in Cursor(walk.source, *body).fields(walk.budget):
         if number == 1:
             tensor.sides += [begin] if end < 0 else _varints(walk, begin, end)
+            if len(tensor.sides) > SIDES_MOST:
+                raise BrokenArtifact("lying-header", f"a tensor before {begin} has more than {SIDES_MOST} sides")
         elif number == 2 and end < 0:
             tensor.kind = begin
         elif number == 8:
@@ -191,7 +216,7 @@ def _count(walk: _Walk, begin: int, end: int) -> int:
 
 def _varints(walk: _Walk, begin: int, end: int) -> list[int]:
     cursor, found = Cursor(walk.source, begin, end), list[int]()
-    while cursor.at < end:
+    while cursor.at < end and len(found) <= SIDES_MOST:
         walk.budget.spend()
         found.append(cursor.varint())
     return found

@@ -1,9 +1,10 @@
 """A pickle read as text: opcodes walked against an allow list, nothing ever called, imported or built."""
 
 import pickletools
+import re
 from typing import IO, Any
 
-from remote_gpu_trainer.verify.loaders import ndarrays, settings
+from remote_gpu_trainer.verify.loaders import containers, ndarrays, settings
 from remote_gpu_trainer.verify.loaders.described import Array, Box, Call, Dtype, Name, Storage
 from remote_gpu_trainer.verify.outcome import BrokenArtifact, Outcome
 from remote_gpu_trainer.verify.source import Source
@@ -15,7 +16,8 @@ STORAGES = {
     "Float8_e4m3fnStorage": "F8_E4M3", "Float8_e5m2Storage": "F8_E5M2",
 }  # fmt: skip
 TENSOR_V2, TENSOR_V3 = "torch._utils _rebuild_tensor_v2", "torch._utils _rebuild_tensor_v3"
-REBUILDERS = {TENSOR_V2, TENSOR_V3, "torch._utils _rebuild_parameter"}
+PARAMETER = "torch._utils _rebuild_parameter"
+REBUILDERS = {TENSOR_V2, TENSOR_V3, PARAMETER}
 DTYPES = {
     "bool": "BOOL", "uint8": "U8", "int8": "I8", "uint16": "U16", "int16": "I16", "uint32": "U32", "int32": "I32",
     "uint64": "U64", "int64": "I64", "float16": "F16", "bfloat16": "BF16", "float32": "F32", "float64": "F64",
@@ -23,22 +25,26 @@ DTYPES = {
     "float8_e8m0fnu": "F8_E8M0", "float8_e4m3fnuz": "F8_E4M3FNUZ", "float8_e5m2fnuz": "F8_E5M2FNUZ",
 }  # fmt: skip
 MAPPINGS = {"collections OrderedDict", "collections Counter"}
-PLAIN = {
-    "torch Size", "torch device", ndarrays.ENCODE,
-    *(f"{module} {name}" for module in ("builtins", "__builtin__") for name in ("set", "complex", "bytearray")),
-}  # fmt: skip
-"""What optimizers and schedulers hold beside tensors; torch's own ``weights_only`` lets these through as well."""
 _NEVER_CALLED = {
     "torch.storage UntypedStorage", ndarrays.ARRAY_TYPE, *(f"torch {name}" for name in (*STORAGES, *DTYPES)),
 }  # fmt: skip
-ALLOWED = {*MAPPINGS, *PLAIN, *REBUILDERS, *ndarrays.NUMPY, *settings.SETTINGS, *_NEVER_CALLED}
+ALLOWED = {*MAPPINGS, *containers.PLAIN, *REBUILDERS, *ndarrays.NUMPY, *settings.SETTINGS, *_NEVER_CALLED}
 NEVER_INNOCENT = {
     "os", "posix", "nt", "subprocess", "pty", "sys", "shutil", "socket", "ctypes", "importlib", "imp", "runpy", "code",
     "codeop", "types", "marshal", "pickle", "_pickle", "cPickle", "operator", "functools", "webbrowser", "commands",
     "pip", "asyncio", "multiprocessing", "threading", "signal", "timeit", "cProfile", "profile", "pdb", "bdb",
-    "doctest", "tempfile", "io", "urllib", "http", "ftplib", "smtplib", "builtins", "__builtin__", "copyreg",
+    "doctest", "tempfile", "io", "urllib", "http", "ftplib", "smtplib", "builtins", "__builtin__", "copyreg", "_io",
+    "_posixsubprocess", "_thread", "gc", "inspect", "ast", "zipimport", "pkgutil", "site", "trace", "linecache",
+    "fileinput", "shelve", "dill", "cloudpickle", "joblib", "xmlrpc", "socketserver", "platform", "setuptools",
+    "distutils", "pkg_resources", "ensurepip", "venv", "idlelib", "lib2to3", "pydoc", "rlcompleter", "zipfile",
+    "tarfile", "codecs", "encodings", "_codecs", "sqlite3", "concurrent", "antigravity",
 }  # fmt: skip
 """Modules none of whose names belongs into settings. No wall: what is not allowed is not called either way."""
+NEVER_BELOW = (
+    "torch.hub", "torch.jit", "torch.package", "torch.serialization", "torch.utils.cpp_extension", "torch._inductor",
+    "torch._dynamo", "torch.testing", "torch.multiprocessing", "numpy.testing", "numpy.f2py", "numpy.lib", "pandas.io",
+)  # fmt: skip
+"""The same of libraries that have other names too."""
 _INNOCENT = {
     "functools partial", "types SimpleNamespace",
     *(f"{module} {name}" for module in ("builtins", "__builtin__") for name in (
@@ -51,11 +57,16 @@ CONSTANTS = {
     "NONE", "NEWTRUE", "NEWFALSE", "BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT", "BINUNICODE",
     "SHORT_BINUNICODE", "BINUNICODE8", "BINBYTES", "SHORT_BINBYTES",
 }  # fmt: skip
+_FILLED = {
+    "APPEND": "EMPTY_LIST", "APPENDS": "EMPTY_LIST", "SETITEM": "EMPTY_DICT", "SETITEMS": "EMPTY_DICT",
+    "ADDITEMS": "EMPTY_SET",
+}  # fmt: skip
+"""Opcodes that fill, and what an unpickler lets them fill."""
 STEPS_MOST = 20_000_000
 LINE_MOST = 4096
-
-
-_MARK = object()
+PICKLE_MOST = 256 << 20
+"""Bytes of a pickle, and so of any text in it."""
+_IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 class _Plain:
@@ -65,7 +76,9 @@ class _Plain:
         self._stream = stream
 
     def read(self, size: int) -> bytes:
-        """As of any stream."""
+        """As of any stream, of a size that a pickle can have: a file's reader would make room for a claim."""
+        if size > PICKLE_MOST:
+            raise ValueError(f"a text of {size} bytes")
         return self._stream.read(size)
 
     def readline(self) -> bytes:
@@ -77,7 +90,8 @@ class _Plain:
 
 
 class Reader:
-    """A machine with a stack and a memo that only ever holds descriptions.
+    """A machine with a stack and a memo that only ever holds descriptions; a mark begins a stack of its own, as in
+    the unpicklers of Python and torch, so that nothing here reaches below one.
 
     With ``whole``, a global beyond the allow list does not end the walk: it is kept in ``wanted``, and so is described
     whatever the pickle would build of it. Who asks for that must look there before anything is believed.
@@ -90,6 +104,7 @@ class Reader:
         self.settings = False
         """Whether it holds a namespace or a path."""
         self.stack: list[object] = []
+        self._below: list[list[object]] = []
         self.memo: dict[int, object] = {}
         self.storages: dict[str, Storage] = {}
         self.calls: list[Call] = []
@@ -107,7 +122,7 @@ class Reader:
                 if steps > STEPS_MOST:
                     raise BrokenArtifact("unsafe-pickle", f"it has more than {STEPS_MOST} opcodes")
                 if opcode.name == "STOP":
-                    if len(self.stack) != 1:
+                    if self._below or len(self.stack) != 1:
                         raise BrokenArtifact("malformed-pickle", f"{len(self.stack)} values are left at its end")
                     return self.stack[0]
                 self._step(opcode.name, arg)
@@ -170,7 +185,7 @@ class Reader:
             if isinstance(made, Array):
                 self.arrays.append(made)
             return made
-        call = Call(name, args)
+        call = containers.called(name, args) if name in containers.PLAIN else Call(name, args)
         self.calls.append(call)
         return call
 
@@ -184,8 +199,10 @@ class Reader:
 
     def _storage(self, what: object) -> Storage:
         items = what.items if isinstance(what, Box) else []
-        match items[:5]:
-            case ["storage", Name(text=text), str() as key, str(), int() as elements] if elements >= 0:
+        match items[:-1] if len(items) == 6 and items[5] is None else items:  # a view of it, in legacy files
+            case ["storage", Name(text=text), str() as key, str(), int() as elements] if (
+                elements >= 0 and not isinstance(elements, bool)
+            ):
                 kind = STORAGES.get(text.rpartition(" ")[2]) if text in ALLOWED else None
                 if kind is None:
                     raise BrokenArtifact("unknown-dtype", f"storage {key[:40]!r} is of the unknown type {text[:80]!r}")
@@ -199,7 +216,8 @@ class Reader:
     def _build(self, code: str) -> None:
         stack = self.stack
         if code == "MARK":
-            stack.append(_MARK)
+            self._below.append(stack)
+            self.stack = []
         elif code in {"EMPTY_DICT", "EMPTY_LIST", "EMPTY_TUPLE", "EMPTY_SET"}:
             stack.append(Box(code))
         elif code in {"TUPLE1", "TUPLE2", "TUPLE3"}:
@@ -209,42 +227,50 @@ class Reader:
             items = stack[-count:]
             del stack[-count:]
             stack.append(Box("EMPTY_TUPLE", items))
-        elif code in {"TUPLE", "APPENDS", "SETITEMS", "ADDITEMS"}:
+        elif code == "TUPLE":
             items = self._to_mark()
-            if code == "TUPLE":
-                stack.append(Box("EMPTY_TUPLE", items))
-            else:
-                self._extend(items)
+            self.stack.append(Box("EMPTY_TUPLE", items))
+        elif code in {"APPENDS", "SETITEMS", "ADDITEMS"}:
+            self._extend(code, self._to_mark())
         elif code == "APPEND":
-            self._extend([stack.pop()])
+            self._extend(code, [stack.pop()])
         elif code == "SETITEM":
             value, key = stack.pop(), stack.pop()
-            self._extend([key, value])
+            self._extend(code, [key, value])
         else:
             raise BrokenArtifact("unsafe-pickle", f"it uses the opcode {code}, which no checkpoint needs")
 
     def _to_mark(self) -> list[object]:
-        items: list[object] = []
-        while (item := self.stack.pop()) is not _MARK:
-            items.append(item)
-        return items[::-1]
+        items, self.stack = self.stack, self._below.pop()
+        return items
 
-    def _extend(self, items: list[object]) -> None:
-        target = self.stack[-1]
-        if isinstance(target, Box):
+    def _extend(self, code: str, items: list[object]) -> None:
+        target, kind = self.stack[-1], _FILLED[code]
+        if kind == "EMPTY_DICT" and len(items) % 2:
+            raise ValueError("a key without its value")
+        if isinstance(target, Box) and target.kind == kind:
             target.items.extend(items)
-        elif not isinstance(target, Call) or (target.name in ALLOWED and target.name not in MAPPINGS):
-            raise BrokenArtifact("unsafe-pickle", "it fills something other than a list, set or dict")
-        else:
+        elif isinstance(target, Call) and (
+            target.name not in ALLOWED or (target.name in MAPPINGS and kind == "EMPTY_DICT")
+        ):
             target.args.extend(items)
+        else:
+            raise BrokenArtifact("unsafe-pickle", "it fills something other than a list, set or dict of its kind")
 
 
 def _needs_an_attacker(text: str) -> bool:
-    """Whether a global comes out of a module that runs things, or reaches for one, or for a part, inside another."""
+    """Whether a global comes out of a module that runs things, or reaches for one, or for a part, inside another.
+
+    So does a name that is no plain identifier: it only looks like another one, or hides where its module ends.
+    """
     module, _, name = text.partition(" ")
     if text in _INNOCENT:
         return False
-    return "." in name or not {module.partition(".")[0], name}.isdisjoint(NEVER_INNOCENT)
+    if not all(_IDENTIFIER.fullmatch(part) for part in (*module.split("."), name)):
+        return True
+    if f"{module}.".startswith(tuple(f"{one}." for one in NEVER_BELOW)):
+        return True
+    return not {module.partition(".")[0], name}.isdisjoint(NEVER_INNOCENT)
 
 
 def load(source: Source) -> Outcome:

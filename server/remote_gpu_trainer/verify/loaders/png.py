@@ -8,6 +8,11 @@ from remote_gpu_trainer.verify.source import Source
 
 _MAGIC = b"\x89PNG\r\n\x1a\n"
 _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
+_DEPTHS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}
+_WHOLE, _WOVEN = ((0, 0, 1, 1),), (
+    (0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2),
+)  # fmt: skip
+"""Passes over the pixels: first column and row, and the steps between. Source: PNG, 3rd edition, 8.1."""
 PIXEL_BYTES_MOST = 1 << 30
 CHUNK_MOST = 64 << 20
 
@@ -36,8 +41,8 @@ def load(source: Source) -> Outcome:
         elif kind == b"IDAT":
             got += _inflated(inflate, body, expected)
         offset += 12 + length
-    if got != expected and not outcome.facts["interlaced"]:
-        raise BrokenArtifact("truncated", f"{got} bytes of pixels where the header promises {expected}")
+    if got != expected or not inflate.eof:
+        raise BrokenArtifact("truncated", f"{got} bytes of pixels, or their checksum, where {expected} are promised")
     if offset != source.size:
         outcome.warn("trailing-bytes", f"{source.size - offset} bytes follow the image")
     return outcome
@@ -45,10 +50,16 @@ def load(source: Source) -> Outcome:
 
 def _header(body: bytes, outcome: Outcome) -> int:
     width, height = int.from_bytes(body[:4], "big"), int.from_bytes(body[4:8], "big")
-    if len(body) != 13 or body[9] not in _CHANNELS or not width or not height:
+    if len(body) != 13 or body[8] not in _DEPTHS.get(body[9], ()) or any(body[10:12]) or body[12] > 1:
         raise BrokenArtifact("lying-header", "its header is impossible")
+    if not 0 < width < 2**31 or not 0 < height < 2**31:
+        raise BrokenArtifact("lying-header", f"it cannot have {width} x {height} pixels")
     outcome.facts.update(width=width, height=height, interlaced=bool(body[12]))
-    size = height * (1 + (width * _CHANNELS[body[9]] * body[8] + 7) // 8)
+    size = 0
+    for left, top, right, down in _WOVEN if body[12] else _WHOLE:
+        columns, rows = -((left - width) // right), -((top - height) // down)
+        if columns > 0 and rows > 0:
+            size += rows * (1 + (columns * _CHANNELS[body[9]] * body[8] + 7) // 8)
     if size > PIXEL_BYTES_MOST:
         raise BrokenArtifact("bomb", f"{width} x {height} pixels are more than is unpacked")
     return size

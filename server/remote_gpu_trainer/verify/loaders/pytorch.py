@@ -2,6 +2,7 @@
 
 import importlib
 import importlib.util
+import math
 import pickle  # for the name of its error
 import zipfile
 from typing import Any
@@ -9,20 +10,30 @@ from typing import Any
 from remote_gpu_trainer.verify import confine
 from remote_gpu_trainer.verify.floats import ScanTotals, TensorScan
 from remote_gpu_trainer.verify.loaders import ndarrays, settings
-from remote_gpu_trainer.verify.loaders.archives import open_zip, pieces
+from remote_gpu_trainer.verify.loaders.archives import pieces
 from remote_gpu_trainer.verify.loaders.described import Box, Call, Name, Storage
-from remote_gpu_trainer.verify.loaders.pickles import DTYPES, MAPPINGS, REBUILDERS, TENSOR_V2, TENSOR_V3, Reader
+from remote_gpu_trainer.verify.loaders.pickles import (
+    DTYPES,
+    MAPPINGS,
+    PARAMETER,
+    PICKLE_MOST,
+    REBUILDERS,
+    TENSOR_V2,
+    TENSOR_V3,
+    Reader,
+)
 from remote_gpu_trainer.verify.loaders.safetensors import BITS
+from remote_gpu_trainer.verify.loaders.zips import open_zip, opened_member
 from remote_gpu_trainer.verify.outcome import BrokenArtifact, Outcome
 from remote_gpu_trainer.verify.source import Source
 
-PICKLE_MOST = 256 << 20
 TORCH_LEAST = (2, 10)
 """Before it, ``weights_only`` has known holes."""
 MODEL_KEYS = {"model", "state_dict", "model_state_dict", "module"}
 """Under one of these a training checkpoint keeps the model, beside its optimizer."""
 NAMES_MOST, NAMES_DEEP = 50_000, 4
-_LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
+SIDES_MOST, ELEMENTS_MOST = 64, 1 << 62
+_LEGACY_MAGIC, _LEGACY_PROTOCOL = 0x1950A86A20F9469CFC6C, 1001
 
 
 def load(source: Source) -> Outcome:
@@ -49,6 +60,7 @@ def load(source: Source) -> Outcome:
                 *(ndarrays.torch_globals() if reader.arrays else []),
                 *(settings.torch_globals() if reader.settings else []),
             ]
+            confine.allow_mapping(source.size)
             try:
                 with torch.serialization.safe_globals(held):
                     torch.load(source.path, map_location="cpu", weights_only=True, mmap=zipped)
@@ -83,19 +95,23 @@ def _zipped(source: Source, reader: Reader) -> Outcome:
             raise BrokenArtifact("not-a-checkpoint", f"{len(pickled)} members are named data.pkl")
         if members[pickled[0]].file_size > PICKLE_MOST:
             raise BrokenArtifact("too-large", "its data.pkl is larger than 256 MiB")
-        with archive.open(pickled[0]) as member:
+        with opened_member(archive, members[pickled[0]]) as member:
             root = reader.read(member)
+            if behind := sum(len(piece) for piece in pieces(member, source.size)):
+                raise BrokenArtifact("trailing-bytes", f"{behind} bytes follow the pickle in its data.pkl")
         prefix = pickled[0].removesuffix("data.pkl") + "data/"
         for key, storage in reader.storages.items():
             info = members.get(prefix + key)
             if info is None:
                 raise BrokenArtifact("missing-storage", f"storage {key[:40]!r} is not in the zip")
-            if info.file_size != _bytes(storage) or info.compress_type != zipfile.ZIP_STORED:
+            if info.compress_type != zipfile.ZIP_STORED:
+                raise BrokenArtifact("lying-storage", f"storage {key[:40]!r} is packed, so that nothing can map it")
+            if info.file_size != _bytes(storage):
                 raise BrokenArtifact(
                     "lying-storage", f"storage {key[:40]!r} holds {info.file_size} bytes, not {_bytes(storage)}"
                 )
             scan = TensorScan(storage.kind)
-            with archive.open(info) as member:
+            with opened_member(archive, info) as member:
                 for piece in pieces(member, source.size):
                     scan.feed(piece)
             totals.add(key, scan)
@@ -108,12 +124,14 @@ def _legacy(source: Source, reader: Reader) -> Outcome:
     with source.stream() as stream:
         if Reader().read(stream) != _LEGACY_MAGIC:
             raise BrokenArtifact("not-a-checkpoint", "it is neither a zip nor begins with torch's legacy mark")
-        Reader().read(stream)
+        if Reader().read(stream) != _LEGACY_PROTOCOL:
+            raise BrokenArtifact("not-a-checkpoint", "it is of a legacy protocol that torch never wrote")
         Reader().read(stream)
         root = reader.read(stream)
         keys = Reader().read(stream)
+        waiting = dict(reader.storages)
         for key in keys.items if isinstance(keys, Box) else []:
-            storage = reader.storages.get(key) if isinstance(key, str) else None
+            storage = waiting.pop(key, None) if isinstance(key, str) else None
             length = stream.read(8)
             if storage is None or len(length) != 8 or int.from_bytes(length, "little") != storage.elements:
                 raise BrokenArtifact("lying-storage", "its list of storages is not what the pickle describes")
@@ -125,8 +143,10 @@ def _legacy(source: Source, reader: Reader) -> Outcome:
                 raise BrokenArtifact("truncated", f"storage {storage.key[:40]!r} ends after {scan.bytes} bytes")
             stream.seek(begin + scan.bytes)
             totals.add(storage.key, scan)
-    if totals.tensors != len(reader.storages):
-        raise BrokenArtifact("missing-storage", f"{totals.tensors} of {len(reader.storages)} storages are there")
+        if waiting:
+            raise BrokenArtifact("missing-storage", f"{totals.tensors} of {len(reader.storages)} storages are there")
+        if stream.tell() != source.size:
+            outcome.warn("trailing-bytes", f"{source.size - stream.tell()} bytes follow its storages")
     _tell(root, reader, totals, outcome)
     return outcome
 
@@ -137,14 +157,23 @@ def _bytes(storage: Storage) -> int:
 
 def _tell(root: object, reader: Reader, totals: ScanTotals, outcome: Outcome) -> None:
     _scan_arrays(reader, totals)
-    tensors = [call for call in reader.calls if call.name in REBUILDERS and call.args]
-    for call in tensors:
-        _extent(call)
-    outcome.facts["tensors"] = sum(call.name in (TENSOR_V2, TENSOR_V3) for call in tensors)
+    tensors = [call for call in reader.calls if call.name in (TENSOR_V2, TENSOR_V3)]
+    stretched = sum(_extent(call) for call in tensors)
+    if stretched:
+        outcome.note("stretched", f"{stretched} tensors repeat what their storages hold, and need more room than that")
+    for call in reader.calls:
+        match call.args:
+            case [Call(name="torch._utils _rebuild_tensor_v2" | "torch._utils _rebuild_tensor_v3"), bool(), _]:
+                pass
+            case _ if call.name == PARAMETER:
+                raise BrokenArtifact("lying-tensor", "a parameter is made of something other than a tensor")
+            case _:
+                pass
+    outcome.facts["tensors"] = len(tensors)
     outcome.facts["parameters"] = sum(storage.elements for storage in reader.storages.values())
     outcome.facts["dtypes"] = ", ".join(sorted({storage.kind for storage in reader.storages.values()}))
     for key, value in _entries(root):
-        if key in {"step", "global_step", "epoch"} and isinstance(value, int) and not isinstance(value, bool):
+        if key in {"step", "global_step", "epoch"} and type(value) is int and abs(value) < 2**53:
             outcome.facts["epoch" if key == "epoch" else "step"] = value
     outcome.names = _names(root)
     totals.tell(outcome)
@@ -194,26 +223,28 @@ def _names(root: object) -> list[str]:
     return found
 
 
-def _extent(call: Call) -> None:
-    """Hold a tensor against its storage.
+def _extent(call: Call) -> bool:
+    """Hold a tensor against its storage; whether it has more elements than that, by steps of zero.
 
     Raises:
         BrokenArtifact: ``lying-tensor``.
     """
-    if call.name not in (TENSOR_V2, TENSOR_V3):
-        return
-    match call.args[:7]:
-        case [Storage() as storage, int() as offset, Box(items=sizes), Box(items=strides), *rest]:
-            held = _held(storage, rest[-1] if call.name == TENSOR_V3 and len(rest) == 3 else None)
+    match call.args:
+        case [
+            Storage() as storage, int() as offset, Box(items=sizes), Box(items=strides), bool(),
+            Call(name="collections OrderedDict", args=[]), *more
+        ] if len(more) <= 2:  # fmt: skip
+            held = _held(storage, more[0] if call.name == TENSOR_V3 and more else None)
             pairs = list(zip(sizes, strides, strict=False))
-            whole = [(a, b) for a, b in pairs if isinstance(a, int) and isinstance(b, int) and a >= 0 and b >= 0]
-            if offset >= 0 and len(sizes) == len(strides) == len(whole):
+            whole = [(a, b) for a, b in pairs if type(a) is int and type(b) is int and a >= 0 and b >= 0]
+            elements = math.prod(size for size, _ in whole)
+            if offset >= 0 and len(sizes) == len(strides) == len(whole) <= SIDES_MOST and elements < ELEMENTS_MOST:
                 last = offset + sum((size - 1) * stride for size, stride in whole)
-                if any(size == 0 for size, _ in whole) or last < held:
-                    return
+                if elements == 0 or last < held:
+                    return elements > held
         case _:
             pass
-    raise BrokenArtifact("lying-tensor", "a tensor reaches beyond its storage")
+    raise BrokenArtifact("lying-tensor", "a tensor reaches beyond its storage, or is described as torch does not")
 
 
 def _held(storage: Storage, dtype: object) -> int:

@@ -30,6 +30,8 @@ def load(source: Source) -> Outcome:
     length = int.from_bytes(source.read(0, 8), "little")
     if length > HEADER_MOST or length > source.size - 8:
         raise BrokenArtifact("lying-header", f"the header claims {length} bytes in a file of {source.size}")
+    if source.read(8, min(length, 1)) != b"{":
+        raise BrokenArtifact("lying-header", "the header does not begin as a JSON object, as the format wants it")
     raw = parse_json(source.read(8, length), what="header")
     if not isinstance(raw, dict):
         raise BrokenArtifact("lying-header", "the header is not a JSON object")
@@ -53,6 +55,7 @@ def load(source: Source) -> Outcome:
     outcome.facts["tensors"] = len(tensors)
     outcome.facts["parameters"] = sum(tensor[4] for tensor in tensors)
     outcome.facts["dtypes"] = ", ".join(sorted({tensor[1] for tensor in tensors}))
+    outcome.facts["tensor_bytes"] = source.size - 8 - length
     if not tensors:
         outcome.warn("no-tensors", "it holds no tensor")
     totals.tell(outcome)

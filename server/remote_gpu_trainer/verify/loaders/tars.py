@@ -2,10 +2,10 @@
 
 import posixpath
 import tarfile
+import unicodedata
 from typing import Any
 
 from remote_gpu_trainer.verify.loaders.archives import (
-    MEMBERS_MOST,
     PACKING_ERRORS,
     PIECE,
     UNPACKING,
@@ -18,6 +18,7 @@ from remote_gpu_trainer.verify.loaders.archives import (
 from remote_gpu_trainer.verify.outcome import BrokenArtifact, Outcome
 from remote_gpu_trainer.verify.source import Source
 
+MEMBERS_MOST = 200_000
 LINKS_MOST = 1000
 
 
@@ -73,7 +74,7 @@ def _leads_out(member: tarfile.TarInfo, links: set[str]) -> bool:
     A link may point to a neighbour or further down only, and nothing may take its place or be reached through it: a
     way up, even one that stays inside by its text, can lead out through another link.
     """
-    name = posixpath.normpath(member.name).casefold()
+    name = unicodedata.normalize("NFC", posixpath.normpath(member.name).casefold())  # macOS tells no forms apart
     parts = name.split("/")
     ways = ("/".join(parts[:end]) for end in range(1, len(parts) + 1))
     if unsafe_name(member.name) or member.issparse() or any(way in links for way in ways):

@@ -81,8 +81,9 @@ async def test_silence_is_told_everywhere_and_destroys_nothing(stage: Stage) -> 
 @pytest.mark.anyio
 async def test_spend_shows_the_work_that_would_be_lost(stage: Stage) -> None:
     run, _ = await stage.rent("risky")
+    stage.clock.pass_by(timedelta(minutes=3))
     before = next(one for one in (await stage.call("spend"))["runs"] if one["run"] == run)
-    assert before["work_at_risk_minutes"] >= 0 and before["work_at_risk_usd"] >= 0
+    assert before["work_at_risk_minutes"] >= 3 and before["work_at_risk_usd"] > 0
     await stage.trained(run)
     copy = await stage.call("copy_out", target=run)
     unproven = next(one for one in (await stage.call("spend"))["runs"] if one["run"] == run)

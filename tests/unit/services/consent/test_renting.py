@@ -96,6 +96,7 @@ async def test_the_client_asks_and_only_the_name_typed_exactly_rents(tmp_path: P
         person.types = "dear"
         row = (await stage.call("create_instance", **wanted))["runs"][0]
         assert row["instance_id"] is not None
+        assert len(person.read) == 2, "once for the name that was wrong, and once for the right one"
         assert all("max_usd_per_hour" in text and "in all" in text for text in person.read)
 
 
