@@ -236,6 +236,8 @@ def flipped(at: int) -> Bend:
     """One bit of the stream turned."""
 
     def bend(honest: bytes) -> Iterable[bytes]:
+        if not honest:  # what was started to send and was asked for nothing
+            return []
         where = at % len(honest)
         return [honest[:where], bytes([honest[where] ^ 1]), honest[where + 1 :]]
 

@@ -7,6 +7,7 @@ import anyio
 import pytest
 from mcp.types import TextContent
 
+from remote_gpu_trainer.domain.ids import LeaseId
 from remote_gpu_trainer.transfer.alone import alone
 from tests.stage import Stage
 
@@ -39,7 +40,7 @@ async def test_of_two_calls_at_once_one_copies_and_the_other_is_refused_and_park
     assert "Nothing was copied by this call" in refused[0]
     home = stage.folder / "home" / "rgt" / "results" / run
     assert (home / "model.bin").read_bytes() == content
-    assert [one.lease for one in stage.services.journal.copies(run)] == [run]  # type: ignore[arg-type]  # an id, as text
+    assert [one.lease for one in stage.services.journal.copies(LeaseId(run))] == [run]
     assert (await stage.call("poll_status", target=run))["runs"][0]["phase"] == "home"
     assert (await stage.call("copy_out", target=run))["bytes_transferred"] == 0
 
