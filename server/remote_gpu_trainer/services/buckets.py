@@ -142,8 +142,12 @@ class _Filling:
         self._receipt, self._store, self.uploads = receipt, store, uploads
         self._clock, self._began, self._progress = clock, clock.monotonic(), progress
         self._waiting = list(reversed(receipt.manifest.files))
+        self._count = len(self._waiting)
         self._there: dict[str, tuple[int, str]] = {}
+        self._size = receipt.manifest.size
         self._under_way: dict[str, int] = {}
+        self._done = 0
+        """Bytes of the files that are proven there."""
         self.objects: list[BucketObject] = []
         self.stored = 0
 
@@ -173,6 +177,7 @@ class _Filling:
             finally:
                 os.close(source)
             self._under_way.pop(entry.path, None)
+            self._done += entry.size
             self._tell()
 
     async def _one(self, entry: ManifestEntry, source: int) -> BucketObject:
@@ -202,17 +207,16 @@ class _Filling:
     def _tell(self) -> None:
         if self._progress is None:
             return
-        manifest = self._receipt.manifest
-        done = min(sum(one.size for one in self.objects) + sum(self._under_way.values()), manifest.size)
+        done = min(self._done + sum(self._under_way.values()), self._size)
         rate = self.stored / max(self._clock.monotonic() - self._began, 1e-3)
         self._progress(
             Progress(
                 bytes_done=done,
-                bytes_total=manifest.size,
+                bytes_total=self._size,
                 files_done=len(self.objects),
-                files_total=len(manifest.files),
+                files_total=self._count,
                 rate=rate,
-                eta_s=(manifest.size - done) / rate if rate else None,
+                eta_s=(self._size - done) / rate if rate else None,
             )
         )
 

@@ -1,5 +1,6 @@
 """Bringing a proven copy back from its bucket, where neither the machine nor the files here are left."""
 
+import contextlib
 import hashlib
 import os
 import threading
@@ -171,7 +172,7 @@ class _Restoring:
         self._landing.publish(one.key, entry.path)
         self._landing.sync_folder(entry.path)
         if len(file.stretches) > 1:
-            self._chunks.forget(one.key)
+            self._drop_notes(one)
         return True
 
     async def _fill(self, one: _Back, file: HalfFile) -> None:
@@ -183,12 +184,21 @@ class _Restoring:
                 stretch = missing.popleft()
                 try:
                     await self._bring(one.object, stretch)
-                finally:
-                    if stretch.came and (len(file.stretches) > 1 or not stretch.whole):
-                        self._chunks.add_piece(one.key, stretch.piece)
+                except BaseException:  # whatever ended it, what has come is kept where it can be
+                    with contextlib.suppress(OSError):
+                        self._note(one, file, stretch)
+                    raise
+                try:
+                    self._note(one, file, stretch)
+                except OSError as bad:
+                    raise full_or_other(bad, self._landing.path) from bad
                 await anyio.to_thread.run_sync(file.hash_on)
 
         await crew(work, min(self._store.at_once, len(missing)))
+
+    def _note(self, one: _Back, file: HalfFile, stretch: Stretch) -> None:
+        if stretch.came and (len(file.stretches) > 1 or not stretch.whole):
+            self._chunks.add_piece(one.key, stretch.piece)
 
     async def _bring(self, object_: BucketObject, stretch: Stretch) -> None:
         for again in (True, False):
@@ -218,7 +228,11 @@ class _Restoring:
 
     def _forget(self, one: _Back) -> None:
         self._landing.drop_partial(one.key)
-        self._chunks.forget(one.key)
+        self._drop_notes(one)
+
+    def _drop_notes(self, one: _Back) -> None:
+        with contextlib.suppress(OSError):  # they are believed only as far as the bytes are there, and these are not
+            self._chunks.forget(one.key)
 
     def _tell(self) -> None:
         if self._progress is None:

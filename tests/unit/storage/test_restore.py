@@ -5,6 +5,7 @@ import os
 import shutil
 import sys
 import threading
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -311,3 +312,17 @@ async def test_a_disk_that_is_full_in_the_middle_ends_it_cleanly(
     here = kept(copy)
     assert (await back(copy)).bytes_transferred <= SIZE + 5 - here
     demand_whole(copy)
+
+
+async def test_a_disk_that_has_no_room_even_for_the_map_ends_it_the_same_way(
+    faults: Faults, copy: CopyReceipt, tmp_path: Path
+) -> None:
+    home, partials = tmp_path / "home", Path(copy.destination) / ".rgt-partial"
+    (home / "receipt.json").write_text(copy.model_dump_json())
+    partials.mkdir(parents=True)
+    line = json.dumps(["forget", "x" * 1000]).encode()
+    (partials / "map.jsonl").write_bytes(1024 * (line + b" %08x\n" % zlib.crc32(line)))
+    command = [sys.executable, "-m", "tests.unit.storage.killed", "fetch", str(home), copy.destination, str(MIB)]
+    said = (await anyio.run_process(command)).stdout.decode()
+    assert "[local_disk_full] no room is left under" in said
+    assert "large" not in there(copy)
