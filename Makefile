@@ -7,7 +7,7 @@ DEMO_ARGS ?=
 TEST_ARGS ?=
 FUZZ_ARGS ?=
 # One more than two cores have work for: near half of their time the tests wait for a machine or a market.
-WORKERS ?= 3
+WORKERS ?= 4
 
 .PHONY: demo test lint fuzz clean
 
