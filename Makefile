@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 DEMO_ARGS ?=
 TEST_ARGS ?=
 FUZZ_ARGS ?=
-# One more than two cores have work for: near half of their time the tests wait for a machine or a market.
+# Twice as many as two cores: half of their time the tests wait for a machine or a market.
 WORKERS ?= 4
 
 .PHONY: demo test lint fuzz clean
