@@ -22,7 +22,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Generator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -248,19 +249,30 @@ def main() -> None:
         print(json.dumps(anyio.run(copy, Path(home), int(port), root, Path(destination))))
         return
     before = machine()
-    folder = Path(tempfile.mkdtemp(prefix="million-", dir=o.scratch))
+    with a_crowd(o.scratch, o.files) as (folder, port):
+        found = told("--ours", str(folder / "home"), str(port), str(folder / "tree"), str(folder / "back"))
+        found["in_another_process"] = told("--prove", str(folder / "home"), str(found["files"]))
+    write_result(o.write, before, found)
+
+
+@contextmanager
+def a_crowd(scratch: Path, files: int) -> Generator[tuple[Path, int]]:
+    """A folder with so many files in ``tree`` and our keys in ``home``, and the port of an sshd; gone afterwards."""
+    folder = Path(tempfile.mkdtemp(prefix="million-", dir=scratch))
     try:
-        write_tree(folder / "tree", o.files)
+        write_tree(folder / "tree", files)
         public = ParamikoConnector(folder / "home", clock=SystemClock()).public_key()
         with sshd(folder, public) as port:
-            arguments = [str(folder / "home"), str(port), str(folder / "tree"), str(folder / "back")]
-            found = told("--ours", *arguments)
-        found["in_another_process"] = told("--prove", str(folder / "home"), str(found["files"]))
+            yield folder, port
     finally:
         shutil.rmtree(folder)
+
+
+def write_result(place: Path, before: dict[str, Any], found: dict[str, Any]) -> None:
+    """Print what was found, with the machine as it was before, and keep it."""
     result = {"at": datetime.now(UTC).isoformat(timespec="seconds"), "machine": before, **found}
     print(json.dumps(result, indent=2))
-    o.write.write_text(json.dumps(result, indent=2) + "\n")
+    place.write_text(json.dumps(result, indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -10,19 +10,16 @@ send.
 
 import argparse
 import json
-import shutil
 import subprocess
 import sys
-import tempfile
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import anyio
 import anyio.to_thread
 
-from benchmarks.copy_speed import LEASE, machine, sshd
-from benchmarks.million import LOADED, POLICY, Stages, write_tree
+from benchmarks.copy_speed import LEASE, machine
+from benchmarks.million import LOADED, POLICY, Stages, a_crowd, write_result
 from remote_gpu_trainer.clock import SystemClock
 from remote_gpu_trainer.domain.instances import Endpoint, EndpointKind
 from remote_gpu_trainer.services.farside import limits_of
@@ -76,19 +73,11 @@ def main() -> None:
         print(json.dumps(anyio.run(send, Path(home), int(port), Path(source), destination)))
         return
     before = machine()
-    folder = Path(tempfile.mkdtemp(prefix="million-", dir=o.scratch))
-    try:
-        write_tree(folder / "tree", o.files)
-        public = ParamikoConnector(folder / "home", clock=SystemClock()).public_key()
-        with sshd(folder, public) as port:
-            arguments = [str(folder / "home"), str(port), str(folder / "tree"), str(folder / "there")]
-            command = [sys.executable, "-m", "benchmarks.million_push", "--ours", *arguments]
-            found = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
-    finally:
-        shutil.rmtree(folder)
-    result = {"at": datetime.now(UTC).isoformat(timespec="seconds"), "machine": before, **found}
-    print(json.dumps(result, indent=2))
-    o.write.write_text(json.dumps(result, indent=2) + "\n")
+    with a_crowd(o.scratch, o.files) as (folder, port):
+        arguments = [str(folder / "home"), str(port), str(folder / "tree"), str(folder / "there")]
+        command = [sys.executable, "-m", "benchmarks.million_push", "--ours", *arguments]
+        found = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
+    write_result(o.write, before, found)
 
 
 if __name__ == "__main__":
