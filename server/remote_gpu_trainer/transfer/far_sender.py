@@ -23,7 +23,7 @@ import struct
 import sys
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 HEADER = struct.Struct(">IBQ")
 BLOCK = 1 << 20
@@ -75,6 +75,65 @@ class Output:
         self.flushed += 1
         while view:
             view = view[os.write(self.fd, view) :]
+
+
+class Blocks:
+    """Memory to read into. A full block goes into a pipe as it lies there, uncopied, where the system can do that.
+
+    What is written to it before it was read out of the pipe would show there. There are two: once a full one is all in,
+    and the pipe holds no more than that, the one before it is all out, and is free.
+    """
+
+    def __init__(self, out: Output) -> None:
+        self.out = out
+        self.free, self.other = memoryview(bytearray(BLOCK)), memoryview(bytearray(BLOCK))
+        self.lend: Callable[[memoryview], int] | None = None
+        try:
+            fcntl.fcntl(out.fd, SET_PIPE_SIZE, BLOCK)  # the next block is hashed while sshd reads this one
+            self.lend = self.find_lender()
+        except (ImportError, OSError, AttributeError):  # no pipe, no such call, or a Python without ctypes
+            pass
+
+    def find_lender(self) -> Callable[[memoryview], int]:
+        """The system's vmsplice, for blocks of whole pages. Raises ImportError, AttributeError."""
+        import ctypes
+        import mmap
+        import termios
+
+        self.how_much = termios.FIONREAD
+
+        class Vector(ctypes.Structure):
+            _fields_ = [("base", ctypes.c_void_p), ("size", ctypes.c_size_t)]
+
+        vmsplice = ctypes.CDLL(None, use_errno=True).vmsplice
+        vmsplice.argtypes = ctypes.c_int, ctypes.POINTER(Vector), ctypes.c_size_t, ctypes.c_uint
+        vmsplice.restype = ctypes.c_ssize_t
+        self.free, self.other = memoryview(mmap.mmap(-1, BLOCK)), memoryview(mmap.mmap(-1, BLOCK))
+
+        def lend(view: memoryview) -> int:
+            base = ctypes.addressof(ctypes.c_char.from_buffer(view))
+            return vmsplice(self.out.fd, Vector(base, len(view)), 1, 0)
+
+        return lend
+
+    def send(self, block: memoryview) -> None:
+        """Send so much of the beginning of the free block; where that is all of it the other one is free then."""
+        if self.lend is None or len(block) < BLOCK:
+            self.out.write(block)
+            return
+        self.out.flush()
+        self.out.flushed += 1
+        while block and (done := self.lend(block)) > 0:
+            block = block[done:]
+        if not block and self.waiting() <= BLOCK:
+            self.free, self.other = self.other, self.free
+        else:  # the call failed, or this system's pipes hold more: whatever may be in one is not touched again
+            self.lend, self.free = None, memoryview(bytearray(BLOCK))
+            self.out.send(block)
+
+    def waiting(self) -> int:
+        """Bytes in the pipe."""
+        return int.from_bytes(fcntl.ioctl(self.out.fd, self.how_much, bytes(4)), sys.byteorder)
 
 
 class Level:
@@ -200,10 +259,10 @@ def same(fd: int, size: int, mtime_ns: int) -> bool:
 class Held:
     """The file that was asked for last, which stays open, and the hash of the chain of its ranges."""
 
-    def __init__(self) -> None:
+    def __init__(self, blocks: Blocks) -> None:
         self.name, self.fd = ("", ""), -1
         self.reached, self.digest, self.whole = -1, hashlib.sha256(), True
-        self.block = memoryview(bytearray(BLOCK))
+        self.blocks = blocks
 
     def demand(self, root: str, path: str, size: int, mtime_ns: int) -> None:
         """Open it, where it is another one, and see that it is the listed one."""
@@ -232,7 +291,7 @@ class Held:
         """Hash and give a range: zeros, and not ``whole``, where it cannot be read."""
         self.whole = True
         while length:
-            block = self.block[: min(length, BLOCK)]
+            block = self.blocks.free[: min(length, BLOCK)]
             try:
                 got = os.preadv(self.fd, [block], offset)
             except OSError:
@@ -249,11 +308,8 @@ class Held:
 def main() -> None:
     """Answer every order in turn."""
     out = Output(sys.stdout.fileno())
-    try:
-        fcntl.fcntl(out.fd, SET_PIPE_SIZE, BLOCK)  # the next block is hashed while sshd reads this one
-    except OSError:
-        pass
-    held, packer = Held(), Packer()
+    blocks = Blocks(out)
+    held, packer = Held(blocks), Packer()
     for number, line in enumerate(orders(sys.stdin.fileno(), out, packer)):
         root, path, offset, length, size, mtime_ns, follows = json.loads(line)
         try:
@@ -273,8 +329,11 @@ def main() -> None:
         else:
             out.write(HEADER.pack(number, 0, length))
             content = held.read_whole(length) if length == size < FLUSH else None
-            for block in held.read(offset, length) if content is None else [content]:
-                out.write(block)
+            if content is not None:
+                out.write(content)
+            else:
+                for block in held.read(offset, length):
+                    blocks.send(block)
         stable = held.whole and same(held.fd, size, mtime_ns)
         out.write(held.digest.digest() + (b"\1" if stable else b"\0"))
     out.flush()
