@@ -21,7 +21,6 @@ from pickle import dumps
 
 import numpy as np
 
-from remote_gpu_trainer.domain.artifacts import EntryKind, ManifestEntry
 from remote_gpu_trainer.domain.ids import LeaseId
 from remote_gpu_trainer.errors import LimitExceeded, RemoteCommandFailed, TransferError
 from remote_gpu_trainer.transfer.chunks import ChunkMap
@@ -57,7 +56,7 @@ def manifest(data: bytes) -> None:
     paths = [task.path for task in tasks]
     assert all(unsafe_reason(path) is None and path.split("/")[0] in {"one", "two"} for path in paths)
     assert len({collision_key(path) for path in paths}) == len(paths)
-    assert all(0 <= task.entry.size for task in tasks)
+    assert all(0 <= task.size for task in tasks)
     shown = [*skipped, *(entry for _, entry in roster.skipped)]
     assert all(entry.path.isprintable() and entry.reason.isprintable() and entry.size >= 0 for entry in shown)
 
@@ -82,10 +81,7 @@ def stream(data: bytes) -> None:
     landing = Landing(home)
     chunks = ChunkMap(landing)
     shelf = Shelf(landing, chunks)
-    tasks = [
-        FileTask("/far", ManifestEntry(path=path, kind=EntryKind.FILE, size=len(content), mtime_ns=7), path, "lease")
-        for path, content in CONTENTS.items()
-    ]
+    tasks = [FileTask("/far", path, path, "lease", len(content), 7) for path, content in CONTENTS.items()]
     came = 0
 
     def moved(size: int, wire: int, answered: bool) -> None:

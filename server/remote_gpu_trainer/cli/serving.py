@@ -1,5 +1,6 @@
 """The server's life: settle what an earlier one left open, then serve until the client goes."""
 
+import gc
 import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -31,6 +32,7 @@ def run(services: Services, *, http_port: int | None) -> None:
     async def serve() -> None:
         server = build_server(replace(services, door=door))
         seal_logs(services.secrets.known)
+        gc.freeze()  # what is loaded by now stays: a list of ten thousand files would have it all looked through twice
         try:
             async with anyio.create_task_group() as group:
                 group.start_soon(_settle, services)

@@ -211,6 +211,12 @@ class Entries(Sequence[ManifestEntry]):
         row = self._row(index)
         return self._blocks[row >> BITS].times[row & REST]
 
+    def what(self, index: int) -> tuple[str, int, int]:
+        """Path, size and time of one, without the rest of it."""
+        row = self._row(index)
+        block, at = self._blocks[row >> BITS], row & REST
+        return self._path(row), block.sizes[at], block.times[at]
+
     def find(self, path: str) -> int | None:
         """Where a path is, in entries that are sorted; None where it is not."""
         at = bisect_left(range(len(self)), path, key=self.path)

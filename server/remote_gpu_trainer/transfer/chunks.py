@@ -7,6 +7,7 @@ import json
 import os
 import stat
 import zlib
+from json.encoder import encode_basestring_ascii
 from typing import Any, NamedTuple, cast
 
 from remote_gpu_trainer.transfer.landing import MAP, Landing, full_or_other
@@ -17,7 +18,7 @@ MOST_LINE = 16 << 10
 """Bytes; a path of 1,024 takes six times as many when each is escaped."""
 HELD_BYTES = 4 << 20
 """Small files are noted together once they are so many bytes."""
-RESCUED = "rescued"
+DONE, RESCUED = "done", "rescued"
 
 
 class Piece(NamedTuple):
@@ -124,11 +125,10 @@ class ChunkMap:
         """Note that the first ``end`` bytes have arrived."""
         self._write([["begun", key, end, sha256]])
 
-    def add_small(self, key: str, piece: Piece) -> None:
+    def add_small(self, key: str, length: int, sha256: str) -> None:
         """Note a small file that has arrived, with others: at most 4 MiB would be fetched again after a kill."""
-        body = f'["piece", "{key}", {piece.offset}, {piece.length}, "{piece.sha256}"]'.encode("ascii")
-        self._held += body + b" " + _check(body) + b"\n"
-        self._held_bytes += piece.length
+        self._hold(f'["piece", "{key}", 0, {length}, "{sha256}"]'.encode("ascii"))
+        self._held_bytes += length
         if self._held_bytes >= HELD_BYTES:
             self._write([])
 
@@ -138,20 +138,25 @@ class ChunkMap:
 
     def finish(self, files: list[tuple[str, str, Finished]]) -> None:
         """Note files as (path, key of the unfinished file, what it is), after they were published."""
-        kinds = ("done", RESCUED)
-        self._write([[kinds[f.rescued], path, key, f.source, f.size, f.mtime_ns, f.sha256] for path, key, f in files])
+        for path, key, (source, size, mtime_ns, sha256, rescued) in files:
+            kind, path, source = (
+                RESCUED if rescued else DONE,
+                encode_basestring_ascii(path),
+                encode_basestring_ascii(source),
+            )
+            self._hold(f'["{kind}", {path}, "{key}", {source}, {size}, {mtime_ns}, "{sha256}"]'.encode("ascii"))
+        self._write([])
 
     def _write(self, items: list[list[Any]]) -> None:
-        self._hold(items)
+        for item in items:
+            self._hold(json.dumps(item).encode("ascii"))
         text, self._held, self._held_bytes = self._held, bytearray(), 0
         view = memoryview(text)
         while view:
             view = view[os.write(self._fd, view) :]
 
-    def _hold(self, items: list[list[Any]]) -> None:
-        for item in items:
-            body = json.dumps(item).encode("ascii")
-            self._held += body + b" " + _check(body) + b"\n"
+    def _hold(self, body: bytes) -> None:
+        self._held += b"%b %b\n" % (body, _check(body))
 
     def close(self) -> None:
         """Write what was held back, and close the file."""

@@ -106,8 +106,7 @@ class Claims:
         for at, number in enumerate(self._numbers):
             if not self._heard[at]:
                 task = self._tasks[number]
-                entry = task.entry
-                asked = [at, task.root, entry.path, self._lengths[at], entry.size, entry.mtime_ns]
+                asked = [at, task.root, task.there, self._lengths[at], task.size, task.mtime_ns]
                 yield json.dumps(asked).encode("ascii") + b"\n"
 
     def _take(self, lines: Sequence[bytes]) -> None:
@@ -126,7 +125,7 @@ class Claims:
                 self._adopt(task, self._lengths[at], sha256)
                 continue
             task.sha256 = sha256
-            finished = Finished(task.source, task.entry.size, task.entry.mtime_ns, sha256)
+            finished = Finished(task.source, task.size, task.mtime_ns, sha256)
             done.append((task.path, task.key, finished))
         try:
             self._shelf.chunks.finish(done)
@@ -154,7 +153,7 @@ class Claims:
 
 def _is_worth_it(task: FileTask, length: int) -> bool:
     """Whether so many first bytes of a file are more than is here of it; a small one comes whole, or not at all."""
-    if length != task.entry.size and (length > task.entry.size or task.entry.size <= SMALL):
+    if length != task.size and (length > task.size or task.size <= SMALL):
         return False
     return length > sum(high - low for low, high in task.have)
 

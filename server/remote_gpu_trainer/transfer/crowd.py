@@ -66,9 +66,9 @@ class Crowd(Sequence[FileTask]):
         begun = self.fates.begun.get(number)
         if begun is not None:
             return begun
-        source = self._sources[self._source[number]]
-        entry = source.entries[self._row[number]]
-        return FileTask(source.root, entry, source.prefix + entry.path, source.mark, self.fates, number)
+        source, row = self._sources[self._source[number]], self._row[number]
+        there, size, mtime_ns = source.entries.what(row)
+        return FileTask(source.root, there, source.prefix + there, source.mark, size, mtime_ns, self.fates, number)
 
     def path(self, number: int) -> str:
         """Of a file, below the destination."""
@@ -96,7 +96,7 @@ class Crowd(Sequence[FileTask]):
         """Of the files that still have to be fetched, what has not arrived."""
         total = sum(map(self.size, self.fates.open_ones()))
         begun = [task for number, task in list(self.fates.begun.items()) if self.fates.is_open(number)]
-        return total - sum(task.entry.size - sum(high - low for low, high in task.missing()) for task in begun)
+        return total - sum(task.size - sum(high - low for low, high in task.missing()) for task in begun)
 
     def find(self, path: str, near: int) -> int | None:
         """The number of a file as it was planned; looked for at ``near`` first, where a walk in order finds it."""

@@ -28,7 +28,7 @@ def staging_of(landing: Landing, lease: LeaseId) -> Path:
 
 def name_on_disk(task: FileTask) -> str:
     """The name of a file on the machine's disk, without the slash at its beginning."""
-    return f"{task.root}/{task.entry.path}".lstrip("/")
+    return f"{task.root}/{task.there}".lstrip("/")
 
 
 def begun_over_ssh(landing: Landing, tasks: Mapping[str, FileTask]) -> dict[str, str]:

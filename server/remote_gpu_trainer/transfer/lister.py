@@ -19,6 +19,8 @@ from remote_gpu_trainer.transfer.roster import Roster, malformed
 
 BEGIN = "import sys;exec(compile(sys.stdin.buffer.read(int(sys.argv.pop(1))),'manifest','exec'))"
 """The program comes over standard input, which stays open for the questions: a command line may be too short for it."""
+PIECE = 1 << 17
+"""Bytes of a list, some thousand files, that are read here while the machine lists the next ones."""
 
 
 @dataclass(frozen=True)
@@ -148,7 +150,7 @@ class Lister:
         self._input.put(self._script)
         self._held = AsyncExitStack()
         command = python("-c", BEGIN, str(len(self._script)), "--more")
-        output = await self._held.enter_async_context(host.stream(command, stdin=_lines(self._input)))
+        output = await self._held.enter_async_context(host.stream(command, stdin=_lines(self._input), chunk=PIECE))
         self._output = aiter(output)
 
 

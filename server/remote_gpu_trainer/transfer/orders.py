@@ -141,7 +141,7 @@ class Feed:
 
 
 def _line(order: Order) -> bytes:
-    entry = order.task.entry
-    root, path = encode_basestring_ascii(order.task.root), encode_basestring_ascii(entry.path)
-    numbers = f"{order.offset}, {order.length}, {entry.size}, {entry.mtime_ns}, {int(order.follows)}"
+    task = order.task
+    root, path = encode_basestring_ascii(task.root), encode_basestring_ascii(task.there)
+    numbers = f"{order.offset}, {order.length}, {task.size}, {task.mtime_ns}, {int(order.follows)}"
     return f"[{root}, {path}, {numbers}]\n".encode("ascii")

@@ -97,4 +97,4 @@ def to_come(tasks: Crowd, landing: Landing) -> int:
     """Bytes that are still to be moved, what is here of half files not counted."""
     if not landing.any_begun:
         return sum(map(tasks.size, tasks.fates.open_ones()))
-    return sum(max(0, task.entry.size - landing.partial_size(task.key)) for task in tasks.open_ones())
+    return sum(max(0, task.size - landing.partial_size(task.key)) for task in tasks.open_ones())

@@ -194,7 +194,7 @@ def _recall(tasks: Crowd, shelf: Shelf, lease: LeaseId) -> Claims:
     try:
         for number, task in enumerate(() if chunks.empty else tasks):
             rescued = recall(task, landing, chunks)
-            if task.open and task.entry.size and not task.missing():
+            if task.open and task.size and not task.missing():
                 shelf.finish(task)
             elif rescued is not None:
                 claims.add(number, rescued)

@@ -41,6 +41,8 @@ class Receiver:
         self._orders, self._shelf, self._moved, self._may_pack = orders, shelf, moved, may_pack
         self._unpacker = Unpacker()
         self._number = 0
+        self._order: Order
+        """The one that is being answered."""
         self._rest = b""
         self._left = 0
         self._at = 0
@@ -88,7 +90,7 @@ class Receiver:
     def abandon(self) -> None:
         """Keep what has arrived of a range that was cut, and close what is open."""
         if self._close():
-            order = self._orders[self._number]
+            order = self._order
             if self._at and not order.task.changed and order.task.failed is None:
                 self._shelf.keep(order, self._digest.hexdigest(), self._at, beginning=self._follows)
         self._shelf.flush()
@@ -98,11 +100,10 @@ class Receiver:
         number, status, length = cast(tuple[int, int, int], HEADER.unpack(piece))
         if number != self._number or number >= len(self._orders) or status not in (PLAIN, REFUSED, PACKED):
             raise _wrong(f"answer {number} with status {status} where {self._number} of {len(self._orders)} is due")
-        order = self._orders[number]
+        self._order = order = self._orders[number]
         if status == PACKED and not self._may_pack():
             raise _wrong(f"compressed bytes for {shown(order.task.path)}, which nobody wanted compressed")
-        most = {PLAIN: order.length, REFUSED: MOST_REASON, PACKED: most_packed(order.length)}[status]
-        if length > most or (status == PLAIN and length != most) or (status == PACKED and not length):
+        if not _fits(status, length, order.length):
             raise _wrong(f"{length} bytes for {shown(order.task.path)} where {order.length} were asked for")
         self._status, self._left, self._at = status, length, 0
         if status == REFUSED and not length:
@@ -113,18 +114,17 @@ class Receiver:
             follows = order.follows and order.task.hashed == order.offset
             self._digest = order.task.running if follows else hashlib.sha256()
             self._follows = follows
-            if order.task.entry.size > SMALL:
+            if order.task.size > SMALL:
                 self._fd = self._shelf.landing.open_partial(order.task.key)
         return status == PLAIN and self._fd < 0
 
     def _whole(self, view: memoryview) -> memoryview:
         """A small answer that lies in memory as it came."""
-        length = self._left
-        self._digest.update(view[:length])
-        self._left = 0
-        self._moved(length, length, False)
-        self._tail(bytes(view[length : length + TAIL]), view[:length])
-        return view[length + TAIL :]
+        length, self._left = self._left, 0
+        content, end = view[:length], length + TAIL
+        self._digest.update(content)
+        self._tail(bytes(view[length:end]), content, length)
+        return view[end:]
 
     def _body(self, view: memoryview) -> memoryview:
         piece, rest = view[: self._left], view[self._left :]
@@ -133,7 +133,7 @@ class Receiver:
         if self._status == PLAIN:
             self._take(piece)
             return rest
-        order = self._orders[self._number]
+        order = self._order
         try:
             for unpacked in self._unpacker.pieces(piece, order.length - self._at):
                 self._take(memoryview(unpacked))
@@ -146,7 +146,7 @@ class Receiver:
 
     def _take(self, piece: memoryview) -> None:
         """Put the next bytes of a file where they belong."""
-        order = self._orders[self._number]
+        order = self._order
         if self._fd >= 0:
             try:
                 write_at(self._fd, piece, order.offset + self._at)
@@ -161,24 +161,24 @@ class Receiver:
         self._at += len(piece)
         self._moved(len(piece), 0, False)
 
-    def _tail(self, tail: bytes, small: memoryview) -> None:
-        order, task = self._orders[self._number], self._orders[self._number].task
-        stable = tail[32] == 1
+    def _tail(self, tail: bytes, small: memoryview, untold: int = 0) -> None:
+        """End an answer, of which so many bytes have not been told of yet."""
+        order, task = self._order, self._order.task
         self._close()
-        if not stable:
+        if tail[32] != 1:
             task.changed = True
         elif self._digest.digest() != tail[:32]:
             raise _wrong(f"bytes {order.offset} to {order.offset + order.length} of {shown(task.path)} are not its own")
         elif task.changed or task.failed is not None:
             pass  # an earlier range said so already
-        elif task.entry.size > SMALL:
+        elif task.size > SMALL:
             self._shelf.keep(order, self._digest.hexdigest(), order.length, beginning=self._follows)
         else:
             try:
                 self._shelf.keep_small(task, small, self._digest.hexdigest())
             except OSError as bad:
                 raise full_or_other(bad, self._shelf.landing.path) from bad
-        self._next()
+        self._next(untold)
 
     def _close(self) -> bool:
         """Let go of a big file; whether one was open."""
@@ -189,16 +189,23 @@ class Receiver:
 
     def _refusal(self, reason: bytes) -> None:
         text = shown(reason.decode("utf-8", "replace"))
-        task = self._orders[self._number].task
+        task = self._order.task
         if "changed since" in text:
             task.changed = True
         elif not task.changed:
             task.failed = f"the machine could not read it: {text}"
         self._next()
 
-    def _next(self) -> None:
+    def _next(self, untold: int = 0) -> None:
         self._number, self._status, self._left = self._number + 1, None, 0
-        self._moved(0, 0, True)
+        self._moved(untold, untold, True)
+
+
+def _fits(status: int, length: int, wanted: int) -> bool:
+    """Whether an answer to an order of so many bytes may be so long."""
+    if status == PLAIN:
+        return length == wanted
+    return length <= MOST_REASON if status == REFUSED else 0 < length <= most_packed(wanted)
 
 
 def _wrong(what: str) -> TransferError:

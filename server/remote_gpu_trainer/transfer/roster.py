@@ -97,7 +97,7 @@ class Roster:
         if len(line) > MOST_LINE:
             raise malformed("a line without end")
         try:
-            item: Any = json.loads(line)
+            item: Any = json.loads(line.decode("utf-8", "surrogatepass"))
         except (ValueError, RecursionError) as bad:
             raise malformed("a line that is no JSON") from bad
         if not isinstance(item, dict):

@@ -80,10 +80,10 @@ async def salvage(
         demand_room(tasks, landing, limits)
         open_ = {name_on_disk(task): task for task in tasks if task.open}
         begun = begun_over_ssh(landing, open_)
-        missing = (max(0, t.entry.size - landing.partial_size(begun.get(path, ""))) for path, t in open_.items())
+        missing = (max(0, t.size - landing.partial_size(begun.get(path, ""))) for path, t in open_.items())
         estimate, received = egress(sum(missing), egress_usd_per_gb), 0
         # A half may be one of another version, of which nothing serves: the price of all is what may come.
-        demand_price(egress(sum(task.entry.size for task in open_.values()), egress_usd_per_gb), limits)
+        demand_price(egress(sum(task.size for task in open_.values()), egress_usd_per_gb), limits)
         if open_:
             staging = staging_of(landing, lease)
             await anyio.to_thread.run_sync(_prepare, staging, begun, landing)
@@ -97,8 +97,7 @@ async def salvage(
     finally:
         chunks.close()
         landing.close()
-    skipped += [SkippedEntry(path=shown(t.path), size=t.entry.size, reason=t.failed) for t in tasks if t.failed]
-    entries = [t.entry.model_copy(update={"path": t.path, "sha256": t.sha256}) for t in tasks if t.sha256]
+    skipped += [SkippedEntry(path=shown(t.path), size=t.size, reason=t.failed) for t in tasks if t.failed]
     return CopyReceipt(
         copy_id=copy_id,
         lease=lease,
@@ -107,9 +106,7 @@ async def salvage(
         destination=str(landing.path),
         route=Route.MACHINE_RSYNC,
         route_reason=f"{route_reason} ({seen.words})",
-        manifest=Manifest(
-            root=wanted[0] if len(wanted) == 1 else "/", entries=tuple(sorted(entries, key=lambda entry: entry.path))
-        ),
+        manifest=Manifest(root=wanted[0] if len(wanted) == 1 else "/", entries=tasks.copied()),
         skipped=tuple(sorted(skipped, key=lambda entry: (-entry.size, entry.path))),
         not_copied=left,
         bytes_transferred=received,
@@ -128,11 +125,11 @@ async def _believe(door: rescue.Door, tasks: Sequence[FileTask], landing: Landin
     """
     compared = 0
     for root in {task.root: None for task in tasks}:
-        known = {task.entry.path: task for task in tasks if task.root == root and task.sha256}
+        known = {task.there: task for task in tasks if task.root == root and task.sha256}
         if not known:
             continue
         task = next(iter(known.values()))
-        folder = landing.path / task.path.removesuffix(task.entry.path)
+        folder = landing.path / task.path.removesuffix(task.there)
         proven = await rescue.same(door, root, list(known), str(folder))
         for path in known.keys() - proven:
             known[path].sha256 = None
@@ -192,7 +189,7 @@ class _Meter:
         self, tasks: Sequence[FileTask], cost: Usd | None, clock: Clock, progress: ProgressSink | None
     ) -> None:
         self.clock, self._cost, self._progress = clock, cost, progress
-        self._total, self._files = sum(task.entry.size for task in tasks), len(tasks)
+        self._total, self._files = sum(task.size for task in tasks), len(tasks)
         self._began, self.bytes = clock.monotonic(), 0
 
     def hear(self, data: bytes) -> None:
@@ -234,7 +231,7 @@ def _settle(wanted: dict[str, FileTask], proven: set[str], staging: Path, landin
         for path, task in wanted.items():
             task.failed = _publish(path, task, staged, landing, same=path in proven)
             if task.failed is None and task.sha256 is not None:
-                size, mtime_ns = task.entry.size, task.entry.mtime_ns
+                size, mtime_ns = task.size, task.mtime_ns
                 finished = Finished(task.source, size, mtime_ns, task.sha256, rescued=True)
                 chunks.finish([(task.path, task.key, finished)])
                 done += 1
@@ -249,7 +246,7 @@ def _publish(path: str, task: FileTask, staged: Landing, landing: Landing, *, sa
     if fd is None:
         return "it did not arrive as a plain file"
     with os.fdopen(fd, "rb") as file:
-        if os.fstat(fd).st_size != task.entry.size:
+        if os.fstat(fd).st_size != task.size:
             return "it arrived with another size than was listed"
         if not same:
             staged.drop(path)  # or the next call would find it there, with the size and time of the other one

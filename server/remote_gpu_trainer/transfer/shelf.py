@@ -39,6 +39,8 @@ class Shelf:
         self.landing, self.chunks = landing, chunks
         self.counters = Counters()
         self.lock = threading.RLock()
+        self._naming = threading.Lock()
+        """Taken after the other, where both are: while thousands of files get their names, others go on arriving."""
         self._writeback = Writeback(landing)
         self._ready: list[tuple[FileTask, str]] = []
         self._ready_bytes = 0
@@ -83,10 +85,10 @@ class Shelf:
             fd = self.landing.open_partial(task.key)
             try:
                 whole = task.hash_rest(fd)
-                if task.hashed != task.entry.size:
+                if task.hashed != task.size:
                     raise OSError(errno.EIO, "what was written cannot be read again")
-                os.truncate(fd, task.entry.size)
-                _date(fd, task.entry.mtime_ns)
+                os.truncate(fd, task.size)
+                _date(fd, task.mtime_ns)
                 os.fsync(fd)
             finally:
                 os.close(fd)
@@ -94,18 +96,19 @@ class Shelf:
 
     def keep_small(self, task: FileTask, content: memoryview, digest: str) -> None:
         """Write a whole small file; it gets its name with the next batch."""
-        begun = self.landing.begun(task.key)
-        fd = self.landing.open_partial(task.key)
+        key = task.key
+        begun = self.landing.begun(key)
+        fd = self.landing.open_partial(key)
         try:
             if begun and os.fstat(fd).st_size:  # ext4 writes a truncated file out when it is closed
                 os.truncate(fd, 0)
             write_at(fd, content, 0)
-            _date(fd, task.entry.mtime_ns)
+            _date(fd, task.mtime_ns)
         finally:
             os.close(fd)
         with self.lock:
             self.counters.steps += 1
-            self.chunks.add_small(task.key, Piece(offset=0, length=len(content), sha256=digest))
+            self.chunks.add_small(key, len(content), digest)
             self._ready.append((task, digest))
             self._ready_bytes += len(content)
             full = len(self._ready) >= BATCH_FILES or self._ready_bytes >= BATCH_BYTES
@@ -144,10 +147,17 @@ class Shelf:
                     os.fsync(fd)
                 finally:
                     os.close(fd)
-        with self.lock:
-            self._publish(ready)
+        self._publish(ready)
 
     def _publish(self, ready: list[tuple[FileTask, str]]) -> None:
+        with self._naming:
+            done = self._name(ready)
+        with self.lock:
+            self.chunks.finish(done)
+            self.counters.files += len(done)
+
+    def _name(self, ready: list[tuple[FileTask, str]]) -> list[tuple[str, str, Finished]]:
+        """Give files their names, durably, and say which of them have theirs."""
         done: list[tuple[str, str, Finished]] = []
         folders: dict[str, str] = {}
         for task, digest in ready:
@@ -159,13 +169,12 @@ class Shelf:
                 continue
             task.sha256 = digest
             folders[task.path.rpartition("/")[0]] = task.path
-            size, mtime_ns = task.entry.size, task.entry.mtime_ns
+            size, mtime_ns = task.size, task.mtime_ns
             finished = Finished(source=task.source, size=size, mtime_ns=mtime_ns, sha256=digest)
             done.append((task.path, task.key, finished))
         for path in folders.values():
             self.landing.sync_folder(path)
-        self.chunks.finish(done)
-        self.counters.files += len(done)
+        return done
 
 
 def write_at(fd: int, data: memoryview, offset: int) -> None:

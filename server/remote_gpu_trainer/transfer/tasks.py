@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from remote_gpu_trainer.domain.artifacts import ManifestEntry
 from remote_gpu_trainer.domain.entries import BITS, REST
 from remote_gpu_trainer.transfer.chunks import ChunkMap, Finished, Piece
 from remote_gpu_trainer.transfer.landing import Landing
@@ -129,18 +128,29 @@ class Fates:
 class FileTask:
     """A file of the roster and where it goes. Ranges are half open, in bytes."""
 
-    __slots__ = ("_fates", "_key", "_number", "_running", "entry", "hashed", "have", "path", "root", "source")
+    __slots__ = (
+        "_fates", "_key", "_number", "_running", "hashed", "have",
+        "mtime_ns", "path", "root", "size", "source", "there",
+    )  # fmt: skip
 
     def __init__(
-        self, root: str, entry: ManifestEntry, path: str, source: str, fates: Fates | None = None, number: int = 0
-    ) -> None:
-        self.root = root
-        self.entry = entry
-        """As the machine lists it; the path is relative to the root and empty when the root is the file itself."""
-        self.path = path
-        """Relative to the destination."""
-        self.source = source
-        """Which machine's file this is; another source shares nothing with it."""
+        self, root: str, there: str, path: str, source: str, size: int, mtime_ns: int,
+        fates: Fates | None = None, number: int = 0,
+    ) -> None:  # fmt: skip
+        """As the machine lists it.
+
+        Args:
+            root: The folder that was listed.
+            there: Its path below that, empty where the root is the file itself.
+            path: Relative to the destination.
+            source: Which machine's file this is; another source shares nothing with it.
+            size: Bytes.
+            mtime_ns: Its time.
+            fates: Where it is noted what becomes of it, under its ``number``.
+            number: Among all files of the copy.
+        """
+        self.root, self.there, self.path, self.source = root, there, path, source
+        self.size, self.mtime_ns = size, mtime_ns
         self.have: list[tuple[int, int]] = []
         self.hashed = 0
         """Bytes from the beginning that ``running`` covers."""
@@ -152,7 +162,7 @@ class FileTask:
     def key(self) -> str:
         """Name of the unfinished file: source, path, size and time decide it, its beginning the first two alone."""
         if not self._key:
-            mark = f"{self.source}\0{self.path}\0{self.entry.size}\0{self.entry.mtime_ns}"
+            mark = f"{self.source}\0{self.path}\0{self.size}\0{self.mtime_ns}"
             self._key = stem(self.source, self.path) + hashlib.sha256(mark.encode()).hexdigest()[:40]
         return self._key
 
@@ -225,16 +235,16 @@ class FileTask:
             if low > at:
                 gaps.append((at, low))
             at = max(at, high)
-        return [*gaps, (at, self.entry.size)] if at < self.entry.size else gaps
+        return [*gaps, (at, self.size)] if at < self.size else gaps
 
     def orders(self, *, chain: bool = False) -> list[Order]:
         """The missing ranges, cut into chunks; an empty file is one order of no bytes.
 
         With ``chain`` those of a big file of which nothing is here follow each other, which saves hashing it twice.
         """
-        if not self.entry.size:
-            return [Order(self, 0, 0)]
-        follows = chain and not self.have and not self.hashed and self.entry.size > SMALL
+        if not self.have and self.size <= SMALL:
+            return [Order(self, 0, self.size)]
+        follows = chain and not self.have and not self.hashed and self.size > SMALL
         return [
             Order(self, at, min(CHUNK, high - at), follows)
             for low, high in self.missing()
@@ -267,11 +277,11 @@ def at_home(task: FileTask, landing: Landing, chunks: ChunkMap, *, by_second: bo
 
     A note of a rescue fits to the second; with ``by_second`` so does every other.
     """
-    done, entry = chunks.finished(task.path), task.entry
-    if done is None or (done.source, done.size) != (task.source, entry.size):
+    done = chunks.finished(task.path)
+    if done is None or (done.source, done.size) != (task.source, task.size):
         return None
     unit = SECOND if by_second or done.rescued else 1
-    if done.mtime_ns // unit != entry.mtime_ns // unit:
+    if done.mtime_ns // unit != task.mtime_ns // unit:
         return None
     seen = landing.look(task.path)
     return done if seen and seen.st_size == done.size and landing.sha256(task.path) == done.sha256 else None
@@ -304,7 +314,7 @@ def recall(task: FileTask, landing: Landing, chunks: ChunkMap) -> str | None:
 
 def _believe_beginning(task: FileTask, fd: int, end: int, sha256: str) -> bool:
     """Take over the file's first bytes up to ``end``, where they hash to what was noted."""
-    if not task.hashed < end <= task.entry.size:
+    if not task.hashed < end <= task.size:
         return False
     digest, at = task.running.copy(), task.hashed
     while at < end and (data := os.pread(fd, min(READ, end - at), at)):
@@ -318,7 +328,7 @@ def _believe_beginning(task: FileTask, fd: int, end: int, sha256: str) -> bool:
 
 def _believe(task: FileTask, fd: int, piece: Piece) -> None:
     end = piece.offset + piece.length
-    if piece.length <= 0 or piece.offset < 0 or end > task.entry.size:
+    if piece.length <= 0 or piece.offset < 0 or end > task.size:
         return
     data = os.pread(fd, piece.length, piece.offset) if piece.length <= CHUNK else b""
     if len(data) == piece.length and hashlib.sha256(data).hexdigest() == piece.sha256:

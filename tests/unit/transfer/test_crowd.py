@@ -141,7 +141,7 @@ def test_a_list_and_its_plan_hold_no_object_for_each_file() -> None:
     roster.end()
     tasks, skipped = plan_files(roster.manifests, [""], LEASE, LIMITS)
     assert (len(tasks), skipped) == (count, [])
-    assert sum(task.entry.size for task in tasks) == tasks.total() == 7 * count
+    assert sum(task.size for task in tasks) == tasks.total() == 7 * count
     assert len(gc.get_objects()) - before < count // 10
 
 

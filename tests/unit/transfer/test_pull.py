@@ -147,7 +147,7 @@ async def test_a_file_that_lacked_only_its_name_when_the_program_was_killed_gets
     content, home = noise(size), tmp_path / "home"
     (far.out / "f").write_bytes(content)
     entry = (await far.pull(tmp_path / "elsewhere")).manifest.entries[0]
-    task = FileTask("/workspace/out", entry, "f", f"{LEASE}:/workspace/out")
+    task = FileTask("/workspace/out", "f", "f", f"{LEASE}:/workspace/out", size, entry.mtime_ns)
     landing = Landing(home)
     chunks = ChunkMap(landing)
     fd = landing.open_partial(task.key)

@@ -11,7 +11,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from remote_gpu_trainer.domain.artifacts import EntryKind, ManifestEntry
 from remote_gpu_trainer.errors import TransferError
 from remote_gpu_trainer.transfer.chunks import ChunkMap
 from remote_gpu_trainer.transfer.landing import Landing
@@ -25,8 +24,7 @@ CONTENT = bytes(range(256)) * ((9 << 20) // 256)
 
 
 def task_of(content: bytes = CONTENT, path: str = "big") -> FileTask:
-    entry = ManifestEntry(path=path, kind=EntryKind.FILE, size=len(content), mtime_ns=7)
-    return FileTask("/far", entry, path, "lease")
+    return FileTask("/far", path, path, "lease", len(content), 7)
 
 
 @contextmanager
@@ -142,6 +140,43 @@ def test_a_note_of_a_small_file_waits_for_others_and_is_there_after_a_close(tmp_
         receiver.feed(answer(0, task.orders()[0], sha(content), content))
         assert (tmp_path / ".rgt-partial" / "map.jsonl").read_bytes() == b""
     assert b'"piece"' in (tmp_path / ".rgt-partial" / "map.jsonl").read_bytes()
+
+
+class SlowNames(Landing):
+    """A folder in which a file gets its name once somebody says so."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.naming, self.go_on = threading.Event(), threading.Event()
+
+    def publish(self, partial: str, path: str) -> None:
+        self.naming.set()
+        assert self.go_on.wait(30)
+        super().publish(partial, path)
+
+
+def test_files_go_on_arriving_while_others_get_their_names(tmp_path: Path) -> None:
+    early, late = task_of(b"early", "early"), task_of(b"late", "late")
+    landing = SlowNames(tmp_path)
+    chunks = ChunkMap(landing)
+    shelf = Shelf(landing, chunks)
+    shelf.keep_small(early, memoryview(b"early"), sha(b"early").hex())
+    naming = threading.Thread(target=shelf.flush)
+    naming.start()
+    assert landing.naming.wait(30)
+    arriving = threading.Thread(target=shelf.keep_small, args=(late, memoryview(b"late"), sha(b"late").hex()))
+    arriving.start()
+    arriving.join(10)
+    arrived = not arriving.is_alive() and not (tmp_path / "early").exists()
+    landing.go_on.set()
+    for thread in (arriving, naming):
+        thread.join(30)
+    shelf.flush()
+    shelf.close()
+    chunks.close()
+    landing.close()
+    assert arrived
+    assert [(tmp_path / name).read_bytes() for name in ("early", "late")] == [b"early", b"late"]
 
 
 @given(sizes=st.lists(st.integers(0, 24 << 20), max_size=12))
