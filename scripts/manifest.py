@@ -20,9 +20,12 @@ import stat
 import sys
 import time
 from collections import deque
-from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # each takes milliseconds to load, at the start of every copy
+    from collections.abc import Iterator
+    from concurrent.futures import Future
+    from typing import Any
 
 KINDS = {
     stat.S_IFREG: "file", stat.S_IFLNK: "symlink", stat.S_IFDIR: "dir", stat.S_IFIFO: "fifo", stat.S_IFSOCK: "socket",
@@ -33,6 +36,7 @@ BLOCK = 1 << 20
 WAITING_EACH = 8
 """Files open and waiting for each hashing thread."""
 WRITERS_AGE_S = 1.0
+ENCODE = json.JSONEncoder(sort_keys=True).encode
 HELD_CHARACTERS = 32 << 20
 HELD_S = 5.0
 """How much of a list, and how long, is held back while it may turn out to be a known one."""
@@ -127,7 +131,11 @@ class Listing:
         self.o = o
         self.excluded, self.crowded = 0, False
         self.threads = max(1, len(os.sched_getaffinity(0)))
-        self.pool = ThreadPoolExecutor(self.threads) if o.hash else None
+        self.pool = None
+        if o.hash:
+            from concurrent.futures import ThreadPoolExecutor  # as long to load as to list five hundred files
+
+            self.pool = ThreadPoolExecutor(self.threads)
         self.writers = Writers()
         self.without: set[str] = set()
 
@@ -209,9 +217,9 @@ class Listing:
             cut = entries >= self.o.max_entries
             if cut:
                 break
-            line = json.dumps(entry, sort_keys=True)
+            line = ENCODE(entry)
             if held is None:
-                print(line)
+                sys.stdout.write(line + "\n")
             else:
                 held.append(line)
                 held_size += len(line)

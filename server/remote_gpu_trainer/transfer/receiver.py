@@ -167,15 +167,15 @@ class Receiver:
         self._close()
         if tail[32] != 1:
             task.changed = True
-        elif self._digest.digest() != tail[:32]:
+        elif (found := self._digest.digest()) != tail[:32]:
             raise _wrong(f"bytes {order.offset} to {order.offset + order.length} of {shown(task.path)} are not its own")
         elif task.changed or task.failed is not None:
             pass  # an earlier range said so already
         elif task.size > SMALL:
-            self._shelf.keep(order, self._digest.hexdigest(), order.length, beginning=self._follows)
+            self._shelf.keep(order, found.hex(), order.length, beginning=self._follows)
         else:
             try:
-                self._shelf.keep_small(task, small, self._digest.hexdigest())
+                self._shelf.keep_small(task, small, found.hex())
             except OSError as bad:
                 raise full_or_other(bad, self._shelf.landing.path) from bad
         self._next(untold)
