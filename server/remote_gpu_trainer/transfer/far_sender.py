@@ -27,7 +27,6 @@ from collections.abc import Callable, Iterator
 
 HEADER = struct.Struct(">IBQ")
 BLOCK = 1 << 20
-FLUSH = 1 << 18
 SET_PIPE_SIZE = 1031
 """Linux; Python has a name for it from 3.10 on."""
 LEVELS = (1, 4)
@@ -45,51 +44,20 @@ MEMORY = 8 << 20
 
 
 class Output:
-    """Standard output: much goes straight through, little is gathered."""
-
-    def __init__(self, fd: int) -> None:
-        self.fd = fd
-        self.held: list[bytes] = []
-        self.size = self.flushed = 0
-
-    def write(self, data: bytes | memoryview) -> None:
-        """Send these bytes, at once or with those that follow."""
-        if len(data) >= FLUSH:
-            self.flush()
-            self.send(memoryview(data))
-            return
-        self.held.append(bytes(data))
-        self.size += len(data)
-        if self.size >= FLUSH:
-            self.flush()
-
-    def flush(self) -> None:
-        """Send what was gathered."""
-        if self.held:
-            self.send(memoryview(b"".join(self.held)))
-            self.held.clear()
-            self.size = 0
-
-    def send(self, view: memoryview) -> None:
-        """Send these bytes at once."""
-        self.flushed += 1
-        while view:
-            view = view[os.write(self.fd, view) :]
-
-
-class Blocks:
-    """Memory to read into. A full block goes into a pipe as it lies there, uncopied, where the system can do that.
+    """Standard output, by blocks of memory. A full one goes into a pipe as it lies there, where the system can do that.
 
     What is written to it before it was read out of the pipe would show there. There are two: once a full one is all in,
     and the pipe holds no more than that, the one before it is all out, and is free.
     """
 
-    def __init__(self, out: Output) -> None:
-        self.out = out
-        self.free, self.other = memoryview(bytearray(BLOCK)), memoryview(bytearray(BLOCK))
+    def __init__(self, fd: int) -> None:
+        self.fd, self.sent = fd, 0
+        self.block, self.other = memoryview(bytearray(BLOCK)), memoryview(bytearray(BLOCK))
+        self.at = 0
+        """So much of the block is to be sent."""
         self.lend: Callable[[memoryview], int] | None = None
         try:
-            fcntl.fcntl(out.fd, SET_PIPE_SIZE, BLOCK)  # the next block is hashed while sshd reads this one
+            fcntl.fcntl(fd, SET_PIPE_SIZE, BLOCK)  # the next block is hashed while sshd reads this one
             self.lend = self.find_lender()
         except (ImportError, OSError, AttributeError):  # no pipe, no such call, or a Python without ctypes
             pass
@@ -108,32 +76,61 @@ class Blocks:
         vmsplice = ctypes.CDLL(None, use_errno=True).vmsplice
         vmsplice.argtypes = ctypes.c_int, ctypes.POINTER(Vector), ctypes.c_size_t, ctypes.c_uint
         vmsplice.restype = ctypes.c_ssize_t
-        self.free, self.other = memoryview(mmap.mmap(-1, BLOCK)), memoryview(mmap.mmap(-1, BLOCK))
+        self.block, self.other = memoryview(mmap.mmap(-1, BLOCK)), memoryview(mmap.mmap(-1, BLOCK))
 
         def lend(view: memoryview) -> int:
             base = ctypes.addressof(ctypes.c_char.from_buffer(view))
-            return vmsplice(self.out.fd, Vector(base, len(view)), 1, 0)
+            return vmsplice(self.fd, Vector(base, len(view)), 1, 0)
 
         return lend
 
-    def send(self, block: memoryview) -> None:
-        """Send so much of the beginning of the free block; where that is all of it the other one is free then."""
-        if self.lend is None or len(block) < BLOCK:
-            self.out.write(block)
-            return
-        self.out.flush()
-        self.out.flushed += 1
-        while block and (done := self.lend(block)) > 0:
-            block = block[done:]
-        if not block and self.waiting() <= BLOCK:
-            self.free, self.other = self.other, self.free
-        else:  # the call failed, or this system's pipes hold more: whatever may be in one is not touched again
-            self.lend, self.free = None, memoryview(bytearray(BLOCK))
-            self.out.send(block)
+    def room(self) -> memoryview:
+        """Where the next bytes are to be put; of how many that was done, ``filled`` is told."""
+        return self.block[self.at :]
+
+    def filled(self, size: int) -> None:
+        """Send so many bytes that were put into the room, at once or with those that follow."""
+        self.at += size
+        if self.at == BLOCK:
+            self.send_block()
+
+    def write(self, data: bytes) -> None:
+        """Send these bytes, at once or with those that follow."""
+        while len(data) >= BLOCK - self.at:
+            size = BLOCK - self.at
+            self.block[self.at :] = data[:size]
+            self.filled(size)
+            data = data[size:]
+        self.block[self.at : self.at + len(data)] = data
+        self.at += len(data)
+
+    def flush(self) -> None:
+        """Send what was gathered."""
+        if self.at:
+            self.send(self.block[: self.at])
+            self.at = 0
+
+    def send_block(self) -> None:
+        """Send the block, which is full, and go on with one that is free."""
+        rest = self.block
+        while self.lend is not None and rest and (done := self.lend(rest)) > 0:
+            rest = rest[done:]
+        if self.lend is not None and not rest and self.waiting() <= BLOCK:
+            self.block, self.other = self.other, self.block
+        elif self.lend is not None:  # it failed, or this system's pipes hold more: what may be in one stays as it is
+            self.lend, self.block = None, memoryview(bytearray(BLOCK))
+        self.at = 0
+        self.send(rest)
 
     def waiting(self) -> int:
         """Bytes in the pipe."""
-        return int.from_bytes(fcntl.ioctl(self.out.fd, self.how_much, bytes(4)), sys.byteorder)
+        return int.from_bytes(fcntl.ioctl(self.fd, self.how_much, bytes(4)), sys.byteorder)
+
+    def send(self, view: memoryview) -> None:
+        """Send these bytes at once."""
+        self.sent += 1
+        while view:
+            view = view[os.write(self.fd, view) :]
 
 
 class Level:
@@ -163,6 +160,7 @@ class Packer:
     def __init__(self) -> None:
         self.kinds: dict[str, list[int]] = {}
         """By the end of a name: samples in a row that did not shrink, and ranges until the next one is taken."""
+        self.block = memoryview(b"")
         try:
             import zlib
         except ImportError:  # a Python that was built without it sends everything as it is
@@ -209,6 +207,11 @@ class Packer:
         level.note(len(sample), packed, time.perf_counter() - began)
         return packed
 
+    def room(self) -> memoryview:
+        """Where a range may be read that is packed before the next one is."""
+        self.block = self.block or memoryview(bytearray(BLOCK))
+        return self.block
+
     def pack(self, blocks: Iterator[memoryview]) -> list[bytes]:
         """A range, in parts."""
         parts: list[bytes] = []
@@ -226,15 +229,15 @@ class Packer:
 def orders(fd: int, out: Output, packer: Packer) -> Iterator[bytes]:
     """Lines of standard input as they come; what was gathered is sent before a wait.
 
-    A rate is taken up with the next flush: to look for one before each small answer would cost as much as the answer.
+    A rate is taken up with the next block: to look for one before each small answer would cost as much as the answer.
     """
     lines: deque[bytes] = deque()
-    rest, ended, flushed = b"", False, -1
+    rest, ended, sent = b"", False, -1
     while lines or not ended:
-        if lines and out.flushed == flushed:
+        if lines and out.sent == sent:
             yield lines.popleft()
             continue
-        flushed = out.flushed
+        sent = out.sent
         while not ended:
             if not select.select([fd], [], [], 0)[0]:
                 if lines:
@@ -259,10 +262,9 @@ def same(fd: int, size: int, mtime_ns: int) -> bool:
 class Held:
     """The file that was asked for last, which stays open, and the hash of the chain of its ranges."""
 
-    def __init__(self, blocks: Blocks) -> None:
+    def __init__(self) -> None:
         self.name, self.fd = ("", ""), -1
         self.reached, self.digest, self.whole = -1, hashlib.sha256(), True
-        self.blocks = blocks
 
     def demand(self, root: str, path: str, size: int, mtime_ns: int) -> None:
         """Open it, where it is another one, and see that it is the listed one."""
@@ -275,23 +277,11 @@ class Held:
         if not same(self.fd, size, mtime_ns):
             raise OSError("changed since it was listed")
 
-    def read_whole(self, length: int) -> bytes | None:
-        """Hash and give a small file; None when it cannot be read, and nothing is hashed then."""
-        try:
-            content = os.pread(self.fd, length, 0)
-        except OSError:
-            return None
-        if len(content) < length:
-            return None
-        self.digest.update(content)
-        self.reached, self.whole = length, True
-        return content
-
-    def read(self, offset: int, length: int) -> Iterator[memoryview]:
-        """Hash and give a range: zeros, and not ``whole``, where it cannot be read."""
+    def read(self, offset: int, length: int, room: Callable[[], memoryview]) -> Iterator[memoryview]:
+        """Read a range into the room there is, hash it, and give it: zeros, and not ``whole``, where that fails."""
         self.whole = True
         while length:
-            block = self.blocks.free[: min(length, BLOCK)]
+            block = room()[:length]
             try:
                 got = os.preadv(self.fd, [block], offset)
             except OSError:
@@ -299,8 +289,9 @@ class Held:
             if not got:
                 self.whole, got = False, len(block)
                 block[:] = bytes(got)
-            self.digest.update(block[:got])
-            yield block[:got]
+            block = block[:got]
+            self.digest.update(block)
+            yield block
             length, offset = length - got, offset + got
         self.reached = offset
 
@@ -308,8 +299,7 @@ class Held:
 def main() -> None:
     """Answer every order in turn."""
     out = Output(sys.stdout.fileno())
-    blocks = Blocks(out)
-    held, packer = Held(blocks), Packer()
+    held, packer = Held(), Packer()
     for number, line in enumerate(orders(sys.stdin.fileno(), out, packer)):
         root, path, offset, length, size, mtime_ns, follows = json.loads(line)
         try:
@@ -322,18 +312,14 @@ def main() -> None:
         if not (follows and held.reached == offset):
             held.digest = hashlib.sha256()
         if packer.pays(held.fd, path, offset, length):
-            parts = packer.pack(held.read(offset, length))
+            parts = packer.pack(held.read(offset, length, packer.room))
             out.write(HEADER.pack(number, 2, sum(map(len, parts))))
             for part in parts:
                 out.write(part)
         else:
             out.write(HEADER.pack(number, 0, length))
-            content = held.read_whole(length) if length == size < FLUSH else None
-            if content is not None:
-                out.write(content)
-            else:
-                for block in held.read(offset, length):
-                    blocks.send(block)
+            for block in held.read(offset, length, out.room):
+                out.filled(len(block))
         stable = held.whole and same(held.fd, size, mtime_ns)
         out.write(held.digest.digest() + (b"\1" if stable else b"\0"))
     out.flush()

@@ -132,7 +132,7 @@ def test_a_rate_holds_for_orders_that_were_given_before_it(tmp_path: Path) -> No
     orders = [order] * (3 * (1 << 16) // len(order))
     statuses = [status for status, _, _ in asked(tmp_path, [*orders, b"%d\n" % SLOW])]
     assert len(statuses) == len(orders)
-    assert set(statuses[far_sender.FLUSH // 2000 :]) == {PACKED}, "it was read behind what is more than one read"
+    assert set(statuses[far_sender.BLOCK // 2000 :]) == {PACKED}, "it was read behind what is more than one read"
 
 
 def test_parts_of_two_levels_make_one_stream(tmp_path: Path) -> None:
