@@ -10,7 +10,7 @@ at 20 random bytes sends less than 1.03 times its size in total.
 The time of scp and rsync is that of their process; ours is that of the copy, connecting and hashing included, without
 the start of Python and the loading of modules, which the server has behind it. Peak memory is that of a process that
 does nothing else. In a virtual machine the pages of a file may cost as much as its copy, where the host took them back
-meanwhile: those of the file before are freed as the clock of each tool starts, and the tools begin in turn.
+meanwhile: so many are touched and freed just before the clock of each tool starts, and the tools begin in turn.
 """
 
 import argparse
@@ -48,6 +48,8 @@ from remote_gpu_trainer.transfer import CopyLimits, pull
 HERE = Path(__file__).resolve().parent
 LEASE = LeaseId("speed-k3vq7m")
 CUTS = 20
+PAGES = 3 << 29
+"""Bytes."""
 LIMITS = CopyLimits(max_bytes=1 << 40, max_files=1_000_000, max_depth=32, keep_free_bytes=0)
 
 
@@ -135,16 +137,18 @@ async def ours(home: Path, port: int, root: str, destination: Path) -> dict[str,
 def measure(way: Callable[[Path], float], scratch: Path) -> float:
     """Seconds into a new folder. Small files are deleted at the end of all only: for minutes after a crowd was
     deleted, ext4 looks at each freed inode anew for every file that is made near it."""
+    for big in scratch.glob("*/**/model.bin"):
+        big.unlink()
     folder = scratch / str(len(list(scratch.iterdir())))
     folder.mkdir()
     os.sync()
+    touch_pages()
     return way(folder)
 
 
-def free(scratch: Path) -> None:
-    """Let go of the big files that were copied before."""
-    for big in scratch.rglob("model.bin"):
-        big.unlink()
+def touch_pages() -> None:
+    """Let the system have as many free pages as a copy fills."""
+    subprocess.run([sys.executable, "-c", f"b'1' * {PAGES}"], check=True)
 
 
 def main() -> None:
@@ -159,13 +163,10 @@ def main() -> None:
     ask.add_argument("--peer-rounds", type=int, default=1, help="where a peer is slow, one round says enough")
     ask.add_argument("--seed", type=int, default=random.randrange(1 << 32))
     ask.add_argument("--only", default="ours,scp,rsync")
-    ask.add_argument("--free", type=Path)
     ask.add_argument("--ours", nargs=4, metavar=("HOME", "PORT", "ROOT", "DESTINATION"))
     o = ask.parse_args()
     if o.ours:
         home, port, root, destination = o.ours
-        if o.free:
-            free(o.free)
         print(json.dumps(anyio.run(ours, Path(home), int(port), root, Path(destination))))
         return
     with tempfile.TemporaryDirectory() as name:
@@ -200,10 +201,10 @@ def linked(
             came.append(int(process.stdout.readline()))
 
 
-def by_us(folder: Path, port: int, tree: str, scratch: Path, *, earlier: Path | None = None) -> dict[str, float]:
-    """One copy by a process of its own; the big files below ``earlier`` are freed as its clock starts."""
+def by_us(folder: Path, port: int, tree: str, scratch: Path) -> dict[str, float]:
+    """One copy by a process of its own."""
     arguments = [str(folder / "home"), str(port), str(folder / tree), str(scratch / "home")]
-    command = [sys.executable, __file__, *(["--free", str(earlier)] if earlier else []), "--ours", *arguments]
+    command = [sys.executable, __file__, "--ours", *arguments]
     return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
 
 
@@ -263,7 +264,6 @@ def report(o: argparse.Namespace, folder: Path, port: int, rtt_ms: float) -> Non
     peaks: list[float] = []
 
     def run(*command: str) -> float:
-        free(scratch)
         began = time.perf_counter()
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
         return time.perf_counter() - began
@@ -272,7 +272,7 @@ def report(o: argparse.Namespace, folder: Path, port: int, rtt_ms: float) -> Non
         def way(place: Path) -> float:
             for pin in (folder / "home" / "hostkeys").glob("*"):
                 pin.unlink()
-            found = by_us(folder, port, tree, place, earlier=scratch)
+            found = by_us(folder, port, tree, place)
             peaks.append(found["peak_bytes"])
             return found["seconds"]
 

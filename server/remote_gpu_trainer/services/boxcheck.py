@@ -11,6 +11,7 @@ from remote_gpu_trainer.errors import RgtError
 from remote_gpu_trainer.ports import RemoteHost
 from remote_gpu_trainer.rules.facts import BoxReport
 from remote_gpu_trainer.services.layout import Layout
+from remote_gpu_trainer.transfer.farpython import IN_PATH
 
 BOX_CHECKED = "box.checked"
 """Event: the last report of a box."""
@@ -18,8 +19,6 @@ SCRIPT = "box_check.py"
 CHECK_S = 120.0
 _MOST_BYTES = 16 * 1024
 _PYTHON = re.compile(r"(?:.*/)?python[\d.]*")
-WITH_PYTHON = 'py=$(command -v python3 || command -v python) && exec "$py" "$@"'
-"""A shell's line that runs a script of ours by whatever Python the box has."""
 NUMBERS = ("gpus", "driver_cuda", "framework_cuda", "free_bytes", "free_inodes", "memory_bytes", "vram_used_bytes")
 _WHOLE = frozenset(NUMBERS) - {"driver_cuda", "framework_cuda"}
 
@@ -41,7 +40,7 @@ async def _ask(host: RemoteHost, layout: Layout, words: list[str]) -> BoxReport 
     try:
         await host.put(bundled.read_bytes(f"scripts/{SCRIPT}"), place, mode=0o755)
         answer = await host.run(
-            ["sh", "-c", WITH_PYTHON, "sh", place, *words], timeout_s=CHECK_S, max_output=_MOST_BYTES
+            ["sh", "-c", IN_PATH, "sh", place, *words], timeout_s=CHECK_S, max_output=_MOST_BYTES
         )
     except RgtError:
         return None  # an unanswered check is a finding of its own (U31), not a failure of the call

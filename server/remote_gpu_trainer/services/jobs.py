@@ -29,6 +29,7 @@ from remote_gpu_trainer.services.hosts import HostAccess
 from remote_gpu_trainer.services.lookup import find_run, instance_of
 from remote_gpu_trainer.services.outgoing import is_large, push_facts
 from remote_gpu_trainer.services.views import LogView
+from remote_gpu_trainer.transfer.farpython import IN_PATH
 from remote_gpu_trainer.transfer.limits import ProgressSink
 from remote_gpu_trainer.transfer.push import PushReceipt, push, survey
 from remote_gpu_trainer.transfer.routes import choose
@@ -191,7 +192,7 @@ class JobService:
     async def _end(self, host: RemoteHost, record: LeaseRecord) -> None:
         """End the job that is at work: what it saved stays."""
         words = [f"{self._layout.state}/run_job.py", "stop", str(END_S)]
-        answer = await host.run(["sh", "-c", boxcheck.WITH_PYTHON, "sh", *words], timeout_s=END_S + 15)
+        answer = await host.run(["sh", "-c", IN_PATH, "sh", *words], timeout_s=END_S + 15)
         if answer.exit_status != 0:
             tail = answer.stderr[-300:].decode("utf-8", "replace")
             raise RemoteCommandFailed(

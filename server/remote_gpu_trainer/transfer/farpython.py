@@ -1,6 +1,11 @@
 """The machine's own Python, which runs what is sent there."""
 
 USR = "/usr"
+IN_PATH = (
+    "p=$(command -v python3 || command -v python) || { echo no python on this machine >&2; exit 127; }; "
+    'exec "$p" "$@"'
+)
+"""A line of shell that runs the Python of the environment, as a job would get it, with the arguments that it gets."""
 
 
 def find(usr: str = USR) -> str:
@@ -13,9 +18,7 @@ def find(usr: str = USR) -> str:
     """
     return (
         f'if [ -z "$PYTHONPATH$PYTHONHOME" ]; then for p in {usr}/bin/python3.[1-9][0-9] {usr}/bin/python3.[89]; do '
-        f'[ -x "$p" ] && [ -d "{usr}/lib/${{p##*/}}/concurrent" ] && exec "$p" -I -S "$@"; done; fi; '
-        "p=$(command -v python3 || command -v python) || { echo no python on this machine >&2; exit 127; }; "
-        'exec "$p" "$@"'
+        f'[ -x "$p" ] && [ -d "{usr}/lib/${{p##*/}}/concurrent" ] && exec "$p" -I -S "$@"; done; fi; ' + IN_PATH
     )
 
 

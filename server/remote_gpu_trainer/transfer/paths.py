@@ -86,7 +86,7 @@ def shown(path: str) -> str:
     return text if len(text) <= 200 else f"{text[:197]}..."
 
 
-class Roll:
+class TakenNames:
     """Names that were already taken below one destination. Those of files are kept elsewhere, by their numbers."""
 
     def __init__(self, path_of: Callable[[int], str]) -> None:

@@ -9,7 +9,7 @@ from remote_gpu_trainer.errors import LimitExceeded, LocalDiskFull, RouteRefused
 from remote_gpu_trainer.transfer.crowd import Crowd, Source
 from remote_gpu_trainer.transfer.landing import Landing
 from remote_gpu_trainer.transfer.limits import CopyLimits
-from remote_gpu_trainer.transfer.paths import Roll, shown, unsafe_reason
+from remote_gpu_trainer.transfer.paths import TakenNames, shown, unsafe_reason
 
 
 def plan_files(
@@ -22,7 +22,7 @@ def plan_files(
     """
     tasks = Crowd()
     skipped: list[SkippedEntry] = []
-    roll = Roll(tasks.path)
+    names = TakenNames(tasks.path)
     for manifest, prefix in zip(manifests, prefixes, strict=True):
         entries = manifest.packed
         tasks.begin(Source(manifest.root, entries, prefix, f"{lease}:{manifest.root}"))
@@ -34,7 +34,7 @@ def plan_files(
             reason = (
                 f"a {kind.value}, which is never copied"
                 if kind is not EntryKind.FILE
-                else unsafe_reason(path, max_depth=limits.max_depth + 1) or roll.take(path, len(tasks))
+                else unsafe_reason(path, max_depth=limits.max_depth + 1) or names.take(path, len(tasks))
             )
             if reason:
                 skipped.append(SkippedEntry(path=shown(path), size=entries.size(row), reason=reason))

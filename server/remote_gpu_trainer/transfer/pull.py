@@ -25,7 +25,7 @@ from remote_gpu_trainer.transfer.leftovers import DATA_DISK
 from remote_gpu_trainer.transfer.limits import CopyLimits, ProgressSink, egress
 from remote_gpu_trainer.transfer.lister import Lister
 from remote_gpu_trainer.transfer.looks import Looks
-from remote_gpu_trainer.transfer.paths import Roll, shown
+from remote_gpu_trainer.transfer.paths import TakenNames, shown
 from remote_gpu_trainer.transfer.plan import demand_price, demand_room, demand_within, plan_files, to_come
 from remote_gpu_trainer.transfer.roots import plain_roots, prefixes
 from remote_gpu_trainer.transfer.roster import Roster
@@ -254,15 +254,15 @@ def _anew(tasks: Crowd, number: int, other: Crowd, there: int, *, last: bool) ->
 
 def _join(tasks: Crowd, fresh: Crowd, known: bytearray, *, last: bool) -> bool:
     """Add the files that were not there before, by their marks. Returns whether any is to be fetched."""
-    roll, again = Roll(tasks.path), False
+    names, again = TakenNames(tasks.path), False
     for number in range(len(tasks)):
         if tasks.fates.failed(number) is None:
-            roll.take(tasks.path(number), number)
+            names.take(tasks.path(number), number)
     there = known.find(0)
     while there >= 0:
         number = tasks.take_in(fresh, there)
         # A name that folds into one that was copied would replace it on some file systems.
-        reason = "it appeared while the last copy ran" if last else roll.take(tasks.path(number), number)
+        reason = "it appeared while the last copy ran" if last else names.take(tasks.path(number), number)
         if reason:
             tasks.fates.set_failed(number, reason)
         again = again or not reason

@@ -16,7 +16,7 @@ from remote_gpu_trainer.errors import LimitExceeded
 from remote_gpu_trainer.transfer import CopyLimits
 from remote_gpu_trainer.transfer.crowd import Crowd
 from remote_gpu_trainer.transfer.hardlinks import MOST_FOLLOWED, HardLinks
-from remote_gpu_trainer.transfer.paths import Roll
+from remote_gpu_trainer.transfer.paths import TakenNames
 from remote_gpu_trainer.transfer.plan import plan_files
 from remote_gpu_trainer.transfer.roster import Roster
 from remote_gpu_trainer.transfer.whereabouts import Whereabouts
@@ -126,8 +126,8 @@ def test_numbers_are_found_by_their_texts() -> None:
 
 def test_ten_thousand_names_that_collide_are_each_named_with_what_they_collide_with() -> None:
     names = [f"{number}{case}" for number in range(5_000) for case in "aA"]
-    roll = Roll(names.__getitem__)
-    said = [roll.take(name, number) for number, name in enumerate(names)]
+    taken = TakenNames(names.__getitem__)
+    said = [taken.take(name, number) for number, name in enumerate(names)]
     assert said[::2] == [None] * 5_000
     assert said[1::2] == [f"collides with {number}a" for number in range(5_000)]
 
