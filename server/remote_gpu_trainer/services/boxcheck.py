@@ -39,9 +39,7 @@ async def _ask(host: RemoteHost, layout: Layout, words: list[str]) -> BoxReport 
     place = f"{layout.state}/{SCRIPT}"
     try:
         await host.put(bundled.read_bytes(f"scripts/{SCRIPT}"), place, mode=0o755)
-        answer = await host.run(
-            ["sh", "-c", IN_PATH, "sh", place, *words], timeout_s=CHECK_S, max_output=_MOST_BYTES
-        )
+        answer = await host.run(["sh", "-c", IN_PATH, "sh", place, *words], timeout_s=CHECK_S, max_output=_MOST_BYTES)
     except RgtError:
         return None  # an unanswered check is a finding of its own (U31), not a failure of the call
     return parse_report(answer.stdout) if answer.exit_status == 0 else None

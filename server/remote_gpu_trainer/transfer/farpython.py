@@ -2,8 +2,7 @@
 
 USR = "/usr"
 IN_PATH = (
-    "p=$(command -v python3 || command -v python) || { echo no python on this machine >&2; exit 127; }; "
-    'exec "$p" "$@"'
+    'p=$(command -v python3 || command -v python) || { echo no python on this machine >&2; exit 127; }; exec "$p" "$@"'
 )
 """A line of shell that runs the Python of the environment, as a job would get it, with the arguments that it gets."""
 

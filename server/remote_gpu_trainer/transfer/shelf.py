@@ -15,6 +15,9 @@ from remote_gpu_trainer.transfer.writeback import Writeback
 BATCH_FILES = 8192
 BATCH_BYTES = 256 << 20
 """Small files that are synced at once: while a file system commits, no file can be made in it."""
+UNNAMED = 16384
+"""So many small files on the disk get their names while others arrive; fewer get them at the end. Python runs one
+thread at a time: to name ten thousand meanwhile took a tenth of a second longer."""
 WORTH_KEEPING = 64 << 10
 """Bytes; a machine that hangs up after less each time is not getting on."""
 
@@ -28,6 +31,7 @@ class Counters:
     wire: int = 0
     """What crossed the network for them: less, where it was compressed."""
     files: int = 0
+    """That arrived whole, less those that could not get their names."""
     steps: int = 0
     """Ranges worth keeping and whole small files: what a connection must bring to count as one that got on."""
 
@@ -35,7 +39,10 @@ class Counters:
 class Shelf:
     """Where all connections of one copy put what they get."""
 
-    def __init__(self, landing: Landing, chunks: ChunkMap) -> None:
+    def __init__(
+        self, landing: Landing, chunks: ChunkMap, *, batch_files: int = BATCH_FILES, unnamed: int = UNNAMED
+    ) -> None:
+        self._batch_files, self._unnamed = batch_files, unnamed
         self.landing, self.chunks = landing, chunks
         self.counters = Counters()
         self.lock = threading.RLock()
@@ -45,6 +52,8 @@ class Shelf:
         self._ready: list[tuple[FileTask, str]] = []
         self._ready_bytes = 0
         self._storing: list[Future[None]] = []
+        self._nameless: list[tuple[FileTask, str]] = []
+        """Small files that are on the disk."""
 
     def close(self) -> None:
         """Wait for what is under way to the disk."""
@@ -92,10 +101,11 @@ class Shelf:
                 os.fsync(fd)
             finally:
                 os.close(fd)
+            self.counters.files += 1
             self._publish([(task, whole)])
 
     def keep_small(self, task: FileTask, content: memoryview, digest: str) -> None:
-        """Write a whole small file; it gets its name with the next batch."""
+        """Write a whole small file; it gets its name with others, once all of them are on the disk."""
         key = task.key
         begun = self.landing.begun(key)
         fd = self.landing.open_partial(key)
@@ -108,10 +118,11 @@ class Shelf:
             os.close(fd)
         with self.lock:
             self.counters.steps += 1
+            self.counters.files += 1
             self.chunks.add_small(key, len(content), digest)
             self._ready.append((task, digest))
             self._ready_bytes += len(content)
-            full = len(self._ready) >= BATCH_FILES or self._ready_bytes >= BATCH_BYTES
+            full = len(self._ready) >= self._batch_files or self._ready_bytes >= BATCH_BYTES
         if full:
             self._settle()
             self._store_ready()
@@ -123,7 +134,12 @@ class Shelf:
             OSError: one of this batch, or of an earlier one, could not be stored.
         """
         self._store_ready()
-        self._settle()
+        try:
+            self._settle()
+        finally:
+            with self.lock:
+                nameless = self._take_nameless(0)
+            self._publish(nameless)
 
     def _store_ready(self) -> None:
         """Let a batch be stored while the next one arrives."""
@@ -147,31 +163,40 @@ class Shelf:
                     os.fsync(fd)
                 finally:
                     os.close(fd)
-        self._publish(ready)
+        with self.lock:
+            self._nameless += ready
+            nameless = self._take_nameless(self._unnamed)
+        self._publish(nameless)
+
+    def _take_nameless(self, least: int) -> list[tuple[FileTask, str]]:
+        """All that are on the disk and have no name yet, where they are so many."""
+        if len(self._nameless) < least:
+            return []
+        taken, self._nameless = self._nameless, []
+        return taken
 
     def _publish(self, ready: list[tuple[FileTask, str]]) -> None:
         with self._naming:
             done = self._name(ready)
         with self.lock:
             self.chunks.finish(done)
-            self.counters.files += len(done)
+            self.counters.files -= len(ready) - len(done)
 
     def _name(self, ready: list[tuple[FileTask, str]]) -> list[tuple[str, str, Finished]]:
         """Give files their names, durably, and say which of them have theirs."""
         done: list[tuple[str, str, Finished]] = []
         folders: dict[str, str] = {}
         for task, digest in ready:
+            key, path = task.key, task.path
             try:
-                self.landing.publish(task.key, task.path)
+                self.landing.publish(key, path)
             except UnsafePath as bad:
-                self.landing.drop_partial(task.key)
+                self.landing.drop_partial(key)
                 task.failed = bad.message
                 continue
             task.sha256 = digest
-            folders[task.path.rpartition("/")[0]] = task.path
-            size, mtime_ns = task.size, task.mtime_ns
-            finished = Finished(source=task.source, size=size, mtime_ns=mtime_ns, sha256=digest)
-            done.append((task.path, task.key, finished))
+            folders[path.rpartition("/")[0]] = path
+            done.append((path, key, Finished(task.source, task.size, task.mtime_ns, digest)))
         for path in folders.values():
             self.landing.sync_folder(path)
         return done

@@ -92,8 +92,11 @@ class Fates:
         if sha256 is None:
             self._marks[number] &= ~_DONE
             return
-        block, at = self._hashes.setdefault(number >> BITS, bytearray()), 32 * (number & REST)
-        block.extend(bytes(max(0, at - len(block))))
+        block, at = self._hashes.get(number >> BITS), 32 * (number & REST)
+        if block is None:
+            block = self._hashes[number >> BITS] = bytearray()
+        if len(block) < at:
+            block.extend(bytes(at - len(block)))
         block[at : at + 32] = sha256
         self._marks[number] |= _DONE
         self.begun.pop(number, None)

@@ -1,5 +1,6 @@
 """The framed stream without a network: chains of ranges, two connections, and who is asked for what."""
 
+import errno
 import hashlib
 import itertools
 import threading
@@ -177,6 +178,57 @@ def test_files_go_on_arriving_while_others_get_their_names(tmp_path: Path) -> No
     landing.close()
     assert arrived
     assert [(tmp_path / name).read_bytes() for name in ("early", "late")] == [b"early", b"late"]
+
+
+class OneSync(Landing):
+    """A folder whose disk fails after the first sync."""
+
+    syncs = 0
+
+    def sync_all(self) -> bool:
+        self.syncs += 1
+        if self.syncs > 1:
+            raise OSError(errno.EIO, "the disk is gone")
+        return True
+
+
+def keep(shelf: Shelf, *names: str) -> None:
+    for name in names:
+        shelf.keep_small(task_of(name.encode(), name), memoryview(name.encode()), sha(name.encode()).hex())
+
+
+def named(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir() if path.is_file())
+
+
+@pytest.mark.parametrize(("arrived", "least", "have_names"), [(16, 24, 0), (24, 16, 16)])
+def test_many_files_get_their_names_while_others_arrive_and_few_at_the_end(
+    tmp_path: Path, arrived: int, least: int, have_names: int
+) -> None:
+    landing = Landing(tmp_path)
+    chunks = ChunkMap(landing)
+    shelf = Shelf(landing, chunks, batch_files=8, unnamed=least)
+    keep(shelf, *(f"f{number:02}" for number in range(arrived)))  # waits for all batches but the last
+    seen = named(tmp_path)
+    shelf.flush()
+    shelf.close()
+    chunks.close()
+    landing.close()
+    assert seen == [f"f{number:02}" for number in range(have_names)]
+    assert named(tmp_path) == [f"f{number:02}" for number in range(arrived)]
+
+
+def test_what_was_stored_gets_its_names_even_where_the_next_batch_cannot_be_stored(tmp_path: Path) -> None:
+    landing = OneSync(tmp_path)
+    chunks = ChunkMap(landing)
+    shelf = Shelf(landing, chunks, batch_files=8)
+    keep(shelf, *(f"f{number:02}" for number in range(16)))
+    with pytest.raises(OSError, match="the disk is gone"):
+        shelf.flush()
+    shelf.close()
+    chunks.close()
+    landing.close()
+    assert named(tmp_path) == [f"f{number:02}" for number in range(8)]
 
 
 @given(sizes=st.lists(st.integers(0, 24 << 20), max_size=12))
