@@ -135,11 +135,10 @@ class Shelf:
         """
         self._store_ready()
         try:
+            self._publish(self._take_nameless())  # while the last ones are still being synced
             self._settle()
         finally:
-            with self.lock:
-                nameless = self._take_nameless(0)
-            self._publish(nameless)
+            self._publish(self._take_nameless())
 
     def _store_ready(self) -> None:
         """Let a batch be stored while the next one arrives."""
@@ -165,15 +164,15 @@ class Shelf:
                     os.close(fd)
         with self.lock:
             self._nameless += ready
-            nameless = self._take_nameless(self._unnamed)
-        self._publish(nameless)
+        self._publish(self._take_nameless(self._unnamed))
 
-    def _take_nameless(self, least: int) -> list[tuple[FileTask, str]]:
+    def _take_nameless(self, least: int = 0) -> list[tuple[FileTask, str]]:
         """All that are on the disk and have no name yet, where they are so many."""
-        if len(self._nameless) < least:
-            return []
-        taken, self._nameless = self._nameless, []
-        return taken
+        with self.lock:
+            if len(self._nameless) < least:
+                return []
+            taken, self._nameless = self._nameless, []
+            return taken
 
     def _publish(self, ready: list[tuple[FileTask, str]]) -> None:
         with self._naming:
