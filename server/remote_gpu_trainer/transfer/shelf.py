@@ -164,7 +164,9 @@ class Shelf:
                     os.close(fd)
         with self.lock:
             self._nameless += ready
-        self._publish(self._take_nameless(self._unnamed))
+        if nameless := self._take_nameless(self._unnamed):
+            self._unnamed = 0  # a crowd: batch by batch from now on, so that few are held at a time
+            self._publish(nameless)
 
     def _take_nameless(self, least: int = 0) -> list[tuple[FileTask, str]]:
         """All that are on the disk and have no name yet, where they are so many."""
