@@ -139,12 +139,12 @@ class ChunkMap:
     def finish(self, files: list[tuple[str, str, Finished]]) -> None:
         """Note files as (path, key of the unfinished file, what it is), after they were published."""
         for path, key, (source, size, mtime_ns, sha256, rescued) in files:
-            kind, path, source = (
+            kind, name, mark = (
                 RESCUED if rescued else DONE,
                 encode_basestring_ascii(path),
                 encode_basestring_ascii(source),
             )
-            self._hold(f'["{kind}", {path}, "{key}", {source}, {size}, {mtime_ns}, "{sha256}"]'.encode("ascii"))
+            self._hold(f'["{kind}", {name}, "{key}", {mark}, {size}, {mtime_ns}, "{sha256}"]'.encode("ascii"))
         self._write([])
 
     def _write(self, items: list[list[Any]]) -> None:

@@ -15,9 +15,6 @@ from remote_gpu_trainer.transfer.writeback import Writeback
 BATCH_FILES = 8192
 BATCH_BYTES = 256 << 20
 """Small files that are synced at once: while a file system commits, no file can be made in it."""
-UNNAMED = 16384
-"""So many small files on the disk get their names while others arrive; fewer get them at the end. Python runs one
-thread at a time: to name ten thousand meanwhile took a tenth of a second longer."""
 WORTH_KEEPING = 64 << 10
 """Bytes; a machine that hangs up after less each time is not getting on."""
 
@@ -39,10 +36,8 @@ class Counters:
 class Shelf:
     """Where all connections of one copy put what they get."""
 
-    def __init__(
-        self, landing: Landing, chunks: ChunkMap, *, batch_files: int = BATCH_FILES, unnamed: int = UNNAMED
-    ) -> None:
-        self._batch_files, self._unnamed = batch_files, unnamed
+    def __init__(self, landing: Landing, chunks: ChunkMap, *, batch_files: int = BATCH_FILES) -> None:
+        self._batch_files = batch_files
         self.landing, self.chunks = landing, chunks
         self.counters = Counters()
         self.lock = threading.RLock()
@@ -53,7 +48,9 @@ class Shelf:
         self._ready_bytes = 0
         self._storing: list[Future[None]] = []
         self._nameless: list[tuple[FileTask, str]] = []
-        """Small files that are on the disk."""
+        """Small files that are on the disk. Only the first batch waits so for the next one, or the end: Python runs one
+        thread at a time, and to name eight thousand while others arrive takes a tenth of a second longer."""
+        self._batches = 0
 
     def close(self) -> None:
         """Wait for what is under way to the disk."""
@@ -135,10 +132,10 @@ class Shelf:
         """
         self._store_ready()
         try:
-            self._publish(self._take_nameless())  # while the last ones are still being synced
+            self._publish_nameless()  # while the last ones are still being synced
             self._settle()
         finally:
-            self._publish(self._take_nameless())
+            self._publish_nameless()
 
     def _store_ready(self) -> None:
         """Let a batch be stored while the next one arrives."""
@@ -164,17 +161,14 @@ class Shelf:
                     os.close(fd)
         with self.lock:
             self._nameless += ready
-        if nameless := self._take_nameless(self._unnamed):
-            self._unnamed = 0  # a crowd: batch by batch from now on, so that few are held at a time
-            self._publish(nameless)
+            self._batches += 1
+        if self._batches > 1:
+            self._publish_nameless()
 
-    def _take_nameless(self, least: int = 0) -> list[tuple[FileTask, str]]:
-        """All that are on the disk and have no name yet, where they are so many."""
+    def _publish_nameless(self) -> None:
         with self.lock:
-            if len(self._nameless) < least:
-                return []
-            taken, self._nameless = self._nameless, []
-            return taken
+            nameless, self._nameless = self._nameless, []
+        self._publish(nameless)
 
     def _publish(self, ready: list[tuple[FileTask, str]]) -> None:
         with self._naming:

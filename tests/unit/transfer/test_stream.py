@@ -201,21 +201,34 @@ def named(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir() if path.is_file())
 
 
-@pytest.mark.parametrize(("arrived", "have_names"), [(16, 0), (40, 32)])
-def test_many_files_get_their_names_while_others_arrive_and_few_at_the_end(
-    tmp_path: Path, arrived: int, have_names: int
+class LaterSyncsWait(Landing):
+    """A folder whose disk takes long for every batch after so many."""
+
+    def __init__(self, folder: Path, quick: int) -> None:
+        super().__init__(folder)
+        self.quick, self.go_on = quick, threading.Event()
+
+    def sync_all(self) -> bool:
+        self.quick -= 1
+        return self.quick >= 0 or self.go_on.wait(30)
+
+
+@pytest.mark.parametrize(("batches", "have_names"), [(1, 0), (2, 16), (3, 24)])
+def test_the_first_batch_gets_its_names_with_the_next_one_or_at_the_end(
+    tmp_path: Path, batches: int, have_names: int
 ) -> None:
-    landing = Landing(tmp_path)
+    landing = LaterSyncsWait(tmp_path, batches)
     chunks = ChunkMap(landing)
-    shelf = Shelf(landing, chunks, batch_files=8, unnamed=24)
-    keep(shelf, *(f"f{number:02}" for number in range(arrived)))  # waits for all batches but the last
-    seen = named(tmp_path)[:32]
+    shelf = Shelf(landing, chunks, batch_files=8)
+    keep(shelf, *(f"f{number:02}" for number in range(8 * batches + 8)))  # waits for all batches but the last
+    seen = named(tmp_path)
+    landing.go_on.set()
     shelf.flush()
     shelf.close()
     chunks.close()
     landing.close()
     assert seen == [f"f{number:02}" for number in range(have_names)]
-    assert named(tmp_path) == [f"f{number:02}" for number in range(arrived)]
+    assert named(tmp_path) == [f"f{number:02}" for number in range(8 * batches + 8)]
 
 
 def test_what_was_stored_gets_its_names_even_where_the_next_batch_cannot_be_stored(tmp_path: Path) -> None:
