@@ -73,7 +73,7 @@ class Output:
         class Vector(ctypes.Structure):
             _fields_ = [("base", ctypes.c_void_p), ("size", ctypes.c_size_t)]
 
-        vmsplice = ctypes.CDLL(None, use_errno=True).vmsplice
+        vmsplice = ctypes.CDLL(None).vmsplice
         vmsplice.argtypes = ctypes.c_int, ctypes.POINTER(Vector), ctypes.c_size_t, ctypes.c_uint
         vmsplice.restype = ctypes.c_ssize_t
         self.block, self.other = memoryview(mmap.mmap(-1, BLOCK)), memoryview(mmap.mmap(-1, BLOCK))
@@ -113,12 +113,13 @@ class Output:
     def send_block(self) -> None:
         """Send the block, which is full, and go on with one that is free."""
         rest = self.block
-        while self.lend is not None and rest and (done := self.lend(rest)) > 0:
-            rest = rest[done:]
-        if self.lend is not None and not rest and self.waiting() <= BLOCK:
-            self.block, self.other = self.other, self.block
-        elif self.lend is not None:  # it failed, or this system's pipes hold more: what may be in one stays as it is
-            self.lend, self.block = None, memoryview(bytearray(BLOCK))
+        if self.lend is not None:
+            while rest and (done := self.lend(rest)) > 0:
+                rest = rest[done:]
+            if not rest and self.waiting() <= BLOCK:
+                self.block, self.other = self.other, self.block
+            else:  # it failed, or this system's pipes hold more: what may be in one stays as it is
+                self.lend, self.block = None, memoryview(bytearray(BLOCK))
         self.at = 0
         self.send(rest)
 

@@ -2,7 +2,6 @@
 
 import fcntl
 import hashlib
-import json
 import os
 import random
 import select
@@ -18,6 +17,7 @@ import pytest
 
 from remote_gpu_trainer.transfer import far_sender
 from remote_gpu_trainer.transfer.receiver import HEADER, PLAIN
+from tests.unit.transfer.test_packing import wanted
 
 MIB = 1 << 20
 RUN = """
@@ -42,11 +42,6 @@ ctypes.CDLL = lambda *_, **__: type("libc", (), dict(vmsplice=staticmethod(faili
 HOLDS_MORE = f"import fcntl; fcntl.fcntl = lambda *_: 0{RUN}".replace(
     ".read()", ".read().replace('1 << 20', '1 << 18')"
 )
-
-
-def order(path: Path, offset: int, length: int) -> bytes:
-    seen = path.stat()
-    return json.dumps([str(path), "", offset, length, seen.st_size, seen.st_mtime_ns, 0]).encode() + b"\n"
 
 
 @contextmanager
@@ -116,7 +111,7 @@ def test_what_goes_out_is_what_was_hashed_whatever_the_output_is(tmp_path: Path,
     ranges = [(0, 4 * MIB), (4 * MIB, 4 * MIB), (8 * MIB, 3 * MIB + 77), (5, 0), (9, 300), (MIB - 1, 2 * MIB), (0, MIB)]
     with OUTPUTS[output]() as ends:
         command = [sys.executable, *WAYS[way], far_sender.__file__]
-        got = answers(ends, [order(path, *each) for each in ranges], command)
+        got = answers(ends, [wanted(path, *each) for each in ranges], command)
     assert [stable for _, stable in got] == [True] * len(ranges)
     for (offset, length), (body, _) in zip(ranges, got, strict=True):
         assert body == content[offset : offset + length]

@@ -17,7 +17,7 @@ from remote_gpu_trainer.transfer.chunks import ChunkMap
 from remote_gpu_trainer.transfer.landing import Landing
 from remote_gpu_trainer.transfer.orders import AHEAD, Feed, Orders
 from remote_gpu_trainer.transfer.receiver import HEADER, Receiver
-from remote_gpu_trainer.transfer.shelf import Shelf
+from remote_gpu_trainer.transfer.shelf import BATCH_FILES, Shelf
 from remote_gpu_trainer.transfer.tasks import CHUNK, FileTask, Order, recall
 
 CONTENT = bytes(range(256)) * ((9 << 20) // 256)
@@ -29,10 +29,10 @@ def task_of(content: bytes = CONTENT, path: str = "big") -> FileTask:
 
 
 @contextmanager
-def shelf_in(folder: Path) -> Generator[Shelf]:
-    landing = Landing(folder)
+def shelf_in(where: Path | Landing, *, batch_files: int = BATCH_FILES) -> Generator[Shelf]:
+    landing = Landing(where) if isinstance(where, Path) else where
     chunks = ChunkMap(landing)
-    shelf = Shelf(landing, chunks)
+    shelf = Shelf(landing, chunks, batch_files=batch_files)
     try:
         yield shelf
     finally:
@@ -143,6 +143,15 @@ def test_a_note_of_a_small_file_waits_for_others_and_is_there_after_a_close(tmp_
     assert b'"piece"' in (tmp_path / ".rgt-partial" / "map.jsonl").read_bytes()
 
 
+def keep(shelf: Shelf, *names: str) -> None:
+    for name in names:
+        shelf.keep_small(task_of(name.encode(), name), memoryview(name.encode()), sha(name.encode()).hex())
+
+
+def named(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir() if path.is_file())
+
+
 class SlowNames(Landing):
     """A folder in which a file gets its name once somebody says so."""
 
@@ -157,25 +166,20 @@ class SlowNames(Landing):
 
 
 def test_files_go_on_arriving_while_others_get_their_names(tmp_path: Path) -> None:
-    early, late = task_of(b"early", "early"), task_of(b"late", "late")
     landing = SlowNames(tmp_path)
-    chunks = ChunkMap(landing)
-    shelf = Shelf(landing, chunks)
-    shelf.keep_small(early, memoryview(b"early"), sha(b"early").hex())
-    naming = threading.Thread(target=shelf.flush)
-    naming.start()
-    assert landing.naming.wait(30)
-    arriving = threading.Thread(target=shelf.keep_small, args=(late, memoryview(b"late"), sha(b"late").hex()))
-    arriving.start()
-    arriving.join(10)
-    arrived = not arriving.is_alive() and not (tmp_path / "early").exists()
-    landing.go_on.set()
-    for thread in (arriving, naming):
-        thread.join(30)
-    shelf.flush()
-    shelf.close()
-    chunks.close()
-    landing.close()
+    with shelf_in(landing) as shelf:
+        keep(shelf, "early")
+        naming = threading.Thread(target=shelf.flush)
+        naming.start()
+        assert landing.naming.wait(30)
+        arriving = threading.Thread(target=keep, args=(shelf, "late"))
+        arriving.start()
+        arriving.join(10)
+        arrived = not arriving.is_alive() and not (tmp_path / "early").exists()
+        landing.go_on.set()
+        for thread in (arriving, naming):
+            thread.join(30)
+        shelf.flush()
     assert arrived
     assert [(tmp_path / name).read_bytes() for name in ("early", "late")] == [b"early", b"late"]
 
@@ -190,15 +194,6 @@ class OneSync(Landing):
         if self.syncs > 1:
             raise OSError(errno.EIO, "the disk is gone")
         return True
-
-
-def keep(shelf: Shelf, *names: str) -> None:
-    for name in names:
-        shelf.keep_small(task_of(name.encode(), name), memoryview(name.encode()), sha(name.encode()).hex())
-
-
-def named(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.iterdir() if path.is_file())
 
 
 class LaterSyncsWait(Landing):
@@ -218,29 +213,20 @@ def test_the_first_batch_gets_its_names_with_the_next_one_or_at_the_end(
     tmp_path: Path, batches: int, have_names: int
 ) -> None:
     landing = LaterSyncsWait(tmp_path, batches)
-    chunks = ChunkMap(landing)
-    shelf = Shelf(landing, chunks, batch_files=8)
-    keep(shelf, *(f"f{number:02}" for number in range(8 * batches + 8)))  # waits for all batches but the last
-    seen = named(tmp_path)
-    landing.go_on.set()
-    shelf.flush()
-    shelf.close()
-    chunks.close()
-    landing.close()
+    with shelf_in(landing, batch_files=8) as shelf:
+        keep(shelf, *(f"f{number:02}" for number in range(8 * batches + 8)))  # waits for all batches but the last
+        seen = named(tmp_path)
+        landing.go_on.set()
+        shelf.flush()
     assert seen == [f"f{number:02}" for number in range(have_names)]
     assert named(tmp_path) == [f"f{number:02}" for number in range(8 * batches + 8)]
 
 
 def test_what_was_stored_gets_its_names_even_where_the_next_batch_cannot_be_stored(tmp_path: Path) -> None:
-    landing = OneSync(tmp_path)
-    chunks = ChunkMap(landing)
-    shelf = Shelf(landing, chunks, batch_files=8)
-    keep(shelf, *(f"f{number:02}" for number in range(16)))
-    with pytest.raises(OSError, match="the disk is gone"):
-        shelf.flush()
-    shelf.close()
-    chunks.close()
-    landing.close()
+    with shelf_in(OneSync(tmp_path), batch_files=8) as shelf:
+        keep(shelf, *(f"f{number:02}" for number in range(16)))
+        with pytest.raises(OSError, match="the disk is gone"):
+            shelf.flush()
     assert named(tmp_path) == [f"f{number:02}" for number in range(8)]
 
 
